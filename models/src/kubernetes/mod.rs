@@ -1,0 +1,10 @@
+//! What a pod needs and a node gives, in Kubernetes' own terms.
+
+mod node_pool;
+mod snapshot;
+
+pub use node_pool::{
+    Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,
+    NodePoolSpec, NodeSelectorRequirementWithMinValues,
+};
+pub use snapshot::{Owner, PodGroup, PodNames, Snapshot};

@@ -1,0 +1,12 @@
+//! The problem in integers: shapes of pods, bins that can hold them, and the rules between them.
+//!
+//! Nothing in here knows Kubernetes' words: a [`Problem`] can be written to a file and replayed.
+
+mod check;
+mod types;
+
+pub use check::{Violation, fits};
+pub use types::{
+    Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap,
+    NodeExclusive, NodeTogether, Pattern, Problem, Rules, Shape, ShapeSet, Solution, Spread, Topology, Unit,
+};

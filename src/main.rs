@@ -1,0 +1,2 @@
+//! Arguments to commands.
+fn main() {}
