@@ -14,6 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 BINARY := $(CARGO_TARGET_DIR)/release/supercargo
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 CARGO_FLAGS := --locked --release
+PYTHON ?= python3
 
 .PHONY: help
 help: ## Print this list
@@ -47,11 +48,11 @@ setup: ## Install what compiling needs, if it is missing
 
 .PHONY: workloads
 workloads: ## Re-make fixtures/workloads (needs python3; OPENB=openb_pod_list_default.csv for openb.yaml too)
-	python3 scripts/make_workloads.py --out fixtures/workloads $(if $(OPENB),--openb "$(OPENB)")
+	$(PYTHON) scripts/make_workloads.py --out fixtures/workloads $(if $(OPENB),--openb "$(OPENB)")
 
 .PHONY: catalog
-catalog: ## Re-make fixtures/catalog (needs python3; see the head of scripts/make_catalog.py)
-	python3 scripts/make_catalog.py $(CATALOG_FLAGS)
+catalog: ## Re-make fixtures/catalog (PYTHON with moto, CATALOG_FLAGS="--on-demand ...": see scripts/make_catalog.py)
+	$(PYTHON) scripts/make_catalog.py --output fixtures/catalog/us-east-1.json.gz $(CATALOG_FLAGS)
 
 .PHONY: clean
 clean: ## Remove everything that was built, HiGHS included

@@ -32,7 +32,7 @@ def accelerated(team, name, resource, count, millicores, mebibytes):
 def gpu_fleet():
     """Training and inference on GPUs and Inferentia, fed by arm64 CPU nodes."""
     team = "vision"
-    nvidia, neuron, amd = "nvidia.com/gpu", "aws.amazon.com/neuron", "amd.com/gpu"
+    nvidia, neuron = "nvidia.com/gpu", "aws.amazon.com/neuron"
     on_neuron = [k.tolerate(neuron)]
     gpu_name = INSTANCE + "gpu-name"
 
@@ -73,7 +73,10 @@ def gpu_fleet():
             "captioner", accelerated(team, "captioner", nvidia, 2, 14000, 65536), ON_GPU,
             nodeSelector={CAPACITY_TYPE: "on-demand"},
         )),
-        k.deployment(team, "thumbnailer", 10, pod("thumbnailer", accelerated(team, "thumbnailer", amd, 1, 2500, 9000), ON_GPU)),
+        k.deployment(team, "thumbnailer", 10, pod(
+            "thumbnailer", accelerated(team, "thumbnailer", nvidia, 1, 2500, 9000), ON_GPU,
+            affinity=k.on_nodes([k.requirement(gpu_name, "NotIn", "a100", "h100", "h200")]),
+        )),
         k.deployment(team, "embedder", 12, pod(
             "embedder", accelerated(team, "embedder", neuron, 1, 3000, 10240), on_neuron,
         )),
