@@ -50,6 +50,10 @@ setup: ## Install what compiling needs, if it is missing
 workloads: ## Re-make fixtures/workloads (needs python3; OPENB=openb_pod_list_default.csv for openb.yaml too)
 	$(PYTHON) scripts/make_workloads.py --out fixtures/workloads $(if $(OPENB),--openb "$(OPENB)")
 
+.PHONY: scale
+scale: ## Write workloads of up to 100,000 pods to target/scale, for `supercargo bench target/scale`
+	$(PYTHON) scripts/make_workloads.py --scale target/scale
+
 .PHONY: catalog
 catalog: ## Re-make fixtures/catalog (PYTHON with moto, CATALOG_FLAGS="--on-demand ...": see scripts/make_catalog.py)
 	$(PYTHON) scripts/make_catalog.py --output fixtures/catalog/us-east-1.json.gz $(CATALOG_FLAGS)
