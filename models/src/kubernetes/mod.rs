@@ -1,6 +1,7 @@
 //! What a pod needs and a node gives, in Kubernetes' own terms.
 
 mod node_pool;
+pub mod quantity;
 mod snapshot;
 
 pub use node_pool::{
