@@ -2,7 +2,10 @@
 
 mod node_pool;
 pub mod quantity;
+pub mod requests;
+pub mod requirements;
 mod snapshot;
+pub mod taints;
 
 pub use node_pool::{
     Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,
