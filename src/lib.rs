@@ -1,1 +1,3 @@
 //! Supercargo.
+
+pub mod cluster;
