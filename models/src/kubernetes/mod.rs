@@ -2,6 +2,7 @@
 
 pub mod admission;
 mod node_pool;
+pub mod quantity;
 mod snapshot;
 
 pub use node_pool::{
