@@ -361,10 +361,23 @@ fn wording(problem: &str) -> String {
             let expected = match expected {
                 "i32" | "i64" | "u32" | "u64" => "a whole number",
                 "a string" | "a borrowed string" => "text",
-                "struct" => "a map",
+                "struct" | "a map" => "a map",
+                "a sequence" => "a list",
+                "a boolean" => "true or false",
+                "Quantity" => "a quantity such as 500m or 2Gi",
+                "Time" | "MicroTime" => "a time such as 2026-01-31T12:00:00Z",
+                "IntOrString" => "a whole number or text",
+                // Kubernetes' types call themselves by their name, and are all maps.
+                other if other.starts_with(char::is_uppercase) => "a map",
                 other => other,
             };
-            format!("is {}, and should be {expected}", found.replace('`', ""))
+            let found = match found {
+                "sequence" => "a list".to_string(),
+                "map" => "a map".to_string(),
+                "null" | "unit value" => "nothing".to_string(),
+                other => other.replace('`', "").replacen("string", "the text", 1),
+            };
+            format!("is {found}, and should be {expected}")
         }
         None => problem.to_string(),
     }
