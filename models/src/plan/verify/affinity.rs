@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::broken::{Findings, Rule};
 use super::profile::{Identity, Term};
-use super::world::{Resident, State};
+use super::state::{Resident, State};
 
 /// Two pods of one domain that must not be, by the first term found.
 pub(super) fn check_anti(state: &State, findings: &mut Findings) {

@@ -6,7 +6,8 @@ use super::broken::{Findings, Rule};
 use super::offerings::{PRICE_TOLERANCE, find};
 use super::pool_rules::{Usage, holds, load};
 use super::spread::Count;
-use super::world::{Machine, Offer, State};
+use super::state::{Machine, State};
+use super::world::Offer;
 use crate::plan::types::Alternative;
 
 /// Judges every alternative of every planned node.

@@ -15,6 +15,7 @@ mod offerings;
 mod pool_rules;
 mod profile;
 mod spread;
+mod state;
 mod summary;
 mod supply;
 mod unschedulable;
@@ -27,7 +28,8 @@ use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
 use crate::plan::types::Plan;
 use broken::Findings;
-use world::{State, World};
+use state::State;
+use world::World;
 
 /// What the plan was asked for, as far as it changes what is right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::broken::{Findings, Rule};
 use super::matching::untolerated;
 use super::offerings::{requested, unit};
 use super::profile::HostPort;
-use super::world::{Machine, State};
+use super::state::{Machine, State};
 
 /// Judges every machine with a waiting pod on it.
 pub(super) fn check(state: &State, findings: &mut Findings) {

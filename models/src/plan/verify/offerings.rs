@@ -6,7 +6,8 @@ use indexmap::IndexMap;
 
 use super::amounts::{Amounts, read};
 use super::broken::{Findings, Rule};
-use super::world::{Machine, Offer, State, World};
+use super::state::{Machine, State};
+use super::world::{Offer, World};
 use crate::catalog::Offering;
 use crate::plan::types::{Plan, PlannedNode};
 

@@ -6,8 +6,9 @@ use super::amounts::Amounts;
 use super::broken::{Findings, Rule};
 use super::offerings::unit;
 use super::profile::Profile;
+use super::state::State;
 use super::supply::Pool;
-use super::world::{Offer, State};
+use super::world::Offer;
 
 /// What the nodes of each pool have together, those that are there included.
 #[derive(Clone, Debug)]

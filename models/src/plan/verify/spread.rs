@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::broken::{Findings, Rule};
 use super::matching::{HOSTNAME, untolerated};
 use super::profile::{Profile, Spread};
-use super::world::{Machine, State};
+use super::state::{Machine, State};
 
 /// One constraint of one profile, counted.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::broken::{Findings, Rule};
 use super::pool_rules::{Usage, admits, has_room};
-use super::world::State;
+use super::state::State;
 
 /// A pod that no rule ties to others and that a fresh node within the pools' limits would hold must not be left over.
 pub(super) fn check(state: &State, usage: &[Usage], findings: &mut Findings) {
