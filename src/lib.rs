@@ -5,5 +5,7 @@
 //! clock, and reports. [`cli`] turns arguments into one of the [`commands`].
 
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod control;
+pub mod report;

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod completion;
+pub mod convert;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,6 +14,8 @@ use clap::Subcommand;
 pub enum Command {
     /// Write a script that completes supercargo's commands in your shell.
     Completion(completion::CompletionArguments),
+    /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
+    Convert(convert::ConvertArguments),
 }
 
 impl Command {
@@ -23,6 +26,7 @@ impl Command {
     pub fn run(self, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         match self {
             Command::Completion(arguments) => completion::run(arguments, out),
+            Command::Convert(arguments) => convert::run(arguments, out),
         }
     }
 }
