@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub node_pools: Vec<NodePool>,
     /// `EC2NodeClass` objects as they came (kubelet settings change what a node offers).
     pub node_classes: Vec<serde_json::Value>,
+    /// `NodeOverlay` objects as they came (they change prices and capacity of offerings).
+    pub node_overlays: Vec<serde_json::Value>,
     /// Claims on volumes, by which a pod is tied to a zone.
     pub volume_claims: Vec<PersistentVolumeClaim>,
     /// Volumes, some of which can be reached from some zones only.
