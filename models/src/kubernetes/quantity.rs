@@ -280,15 +280,18 @@ mod tests {
 
     #[test]
     fn malformed_and_too_large() {
-        for text in ["", "abc", "1 Gi", "1gi", "--1", "1.2.3", "Gi", "1e", "1e1.5", "1GiB", ".", "1Mib", "٣", "1e9999999"] {
+        for text in
+            ["", "abc", "1 Gi", "1gi", "--1", "1.2.3", "Gi", "1e", "1e1.5", "1GiB", ".", "1Mib", "٣", "1e9999999"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
         for text in ["8Ei", "10E", "1e19", "9223372036854775808", "1e99999"] {
             assert_eq!(parse(text), Err(QuantityError::Overflow { text: text.to_owned() }), "{text}");
         }
-        assert_eq!(parse_units("cpu", "9223372036854775807"), Err(QuantityError::Overflow {
-            text: "9223372036854775807".to_owned()
-        }));
+        assert_eq!(
+            parse_units("cpu", "9223372036854775807"),
+            Err(QuantityError::Overflow { text: "9223372036854775807".to_owned() })
+        );
         assert_eq!(parse_units("memory", "9223372036854775807"), Ok(i64::MAX));
     }
 

@@ -53,8 +53,8 @@ pub fn pod_requests(spec: &PodSpec) -> Result<Resources, RequestError> {
         }
     }
     if let Some(overhead) = &spec.overhead {
-        let overhead = resources(overhead)
-            .map_err(|problem| RequestError { field: "spec.overhead".to_owned(), problem })?;
+        let overhead =
+            resources(overhead).map_err(|problem| RequestError { field: "spec.overhead".to_owned(), problem })?;
         add(&mut sum, &overhead);
     }
     sum.retain(|_, amount| *amount != 0);

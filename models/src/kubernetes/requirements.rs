@@ -323,7 +323,9 @@ mod tests {
     #[test]
     fn operators() {
         assert!(holds("In", &["a", "b"], Some("b")) && !holds("In", &["a"], None) && !holds("In", &["a"], Some("c")));
-        assert!(holds("NotIn", &["a"], None) && holds("NotIn", &["a"], Some("b")) && !holds("NotIn", &["a"], Some("a")));
+        assert!(
+            holds("NotIn", &["a"], None) && holds("NotIn", &["a"], Some("b")) && !holds("NotIn", &["a"], Some("a"))
+        );
         assert!(holds("Exists", &[], Some("")) && !holds("Exists", &[], None));
         assert!(holds("DoesNotExist", &[], None) && !holds("DoesNotExist", &[], Some("x")));
         assert!(holds("Gt", &["4"], Some("5")) && !holds("Gt", &["4"], Some("4")) && !holds("Gt", &["4"], Some("x")));
