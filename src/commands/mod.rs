@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod catalog;
 pub mod completion;
 pub mod convert;
+pub mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ pub enum Command {
     Completion(completion::CompletionArguments),
     /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
     Convert(convert::ConvertArguments),
+    /// Check a plan against its objects, independently of what made it.
+    Verify(verify::VerifyArguments),
 }
 
 impl Command {
@@ -31,6 +34,7 @@ impl Command {
             Command::Catalog(arguments) => catalog::run(arguments, out),
             Command::Completion(arguments) => completion::run(arguments, out),
             Command::Convert(arguments) => convert::run(arguments, out),
+            Command::Verify(arguments) => verify::run(arguments, out),
         }
     }
 }
