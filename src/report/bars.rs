@@ -5,7 +5,7 @@ use super::Terminal;
 /// Signs of an eighth to eight eighths of a cell.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
 
-/// A bar of `cells` signs with its percentage: `████████▎   83 %`.
+/// A bar of `cells` signs with its percentage: `████████▎   83 %`; without cells the percentage alone.
 pub(super) fn bar(share: f64, cells: usize, terminal: &Terminal) -> String {
     let filled = (share.clamp(0.0, 1.0) * cells as f64 * 8.0).round() as usize;
     let mut text = String::new();
@@ -21,7 +21,8 @@ pub(super) fn bar(share: f64, cells: usize, terminal: &Terminal) -> String {
         text.extend(std::iter::repeat_n('#', whole));
         text.extend(std::iter::repeat_n('.', cells.saturating_sub(whole)));
     }
-    format!("{text} {:>3} %", whole_percent(share))
+    let percent = whole_percent(share);
+    if cells == 0 { format!("{percent:>3} %") } else { format!("{text} {percent:>3} %") }
 }
 
 /// Whole percent, rounded down so that 100 means full.

@@ -10,8 +10,10 @@ use super::{Report, Terminal, words};
 const MOST_ROWS: usize = 40;
 /// Reasons beyond which the rest is only counted.
 const MOST_REASONS: usize = 12;
-/// Below this width the bars shrink.
-const NARROW: u16 = 110;
+/// Length of the utilisation bars and whether the price of one node is shown, the best first.
+const LOOKS: [(usize, bool); 4] = [(10, true), (5, true), (0, true), (0, false)];
+/// What the pods' column should have.
+const ROOM_FOR_PODS: u16 = 28;
 
 /// How a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub fn columns(terminal: &Terminal, headers: &[(&str, Layout)]) -> Table {
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(terminal.width).enforce_styling();
     table.set_header(headers.iter().map(|(name, _)| Cell::new(name).add_attribute(Attribute::Bold)));
     for (column, (_, layout)) in table.column_iter_mut().zip(headers) {
+        column.set_padding((0, 1));
         column.set_cell_alignment(if *layout == Layout::Right { CellAlignment::Right } else { CellAlignment::Left });
     }
     table
@@ -67,56 +70,22 @@ pub(super) fn headline(report: &Report<'_>) -> String {
 }
 
 fn nodes(report: &Report<'_>, groups: &[Group<'_>], terminal: &Terminal) -> String {
-    let plan = report.plan;
-    let extended = groups::extended_resources(plan);
-    let pools = plan.nodes.iter().any(|node| node.node_pool != plan.nodes[0].node_pool);
-    let mut headers = vec![("Nodes", Layout::Right)];
-    if pools {
-        headers.push(("Pool", Layout::Left));
-    }
-    headers.extend([
-        ("Instance type", Layout::Left),
-        ("Zone", Layout::Left),
-        ("Capacity", Layout::Left),
-        ("$/h each", Layout::Right),
-        ("$/h", Layout::Right),
-        ("CPU", Layout::Left),
-        ("Memory", Layout::Left),
-    ]);
-    headers.extend(extended.iter().map(|name| (short_resource(name), Layout::Right)));
-    headers.push(("Pods on each", Layout::Left));
-    let mut table = columns(terminal, &headers);
-    // Only the pods wrap: a broken price or bar can't be read.
-    for column in table.column_iter_mut().take(headers.len() - 1) {
-        column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
-    }
-    let cells = if terminal.width < NARROW { 5 } else { 10 };
-    let common = groups::common_namespace(plan);
     // One row more than the limit is better shown than spoken of.
     let shown = if groups.len() <= MOST_ROWS + 1 { groups.len() } else { MOST_ROWS };
-    for group in &groups[..shown] {
-        let node = group.node;
-        let mut row = vec![Cell::new(words::count(group.copies))];
-        if pools {
-            row.push(Cell::new(&node.node_pool));
+    let mut text = String::new();
+    for look in LOOKS {
+        let mut table = nodes_table(report, &groups[..shown], look, terminal);
+        let widths = table.column_max_content_widths();
+        let (pods, fixed) = widths.split_last().unwrap_or((&0, &[]));
+        // Each column has one blank of padding and one of a separator.
+        let taken: u16 = fixed.iter().map(|width| width + 2).sum::<u16>() + 2;
+        if taken + ROOM_FOR_PODS.min(*pods) <= terminal.width || Some(&look) == LOOKS.last() {
+            // A table that is still too wide is better cut off by the terminal than broken within words.
+            table.set_width(terminal.width.max(taken + ROOM_FOR_PODS / 2));
+            text = finished(&table);
+            break;
         }
-        row.extend([
-            Cell::new(&node.instance_type).fg(Color::Cyan),
-            Cell::new(&node.zone),
-            Cell::new(&node.capacity_type),
-            Cell::new(plain_dollars(node.hourly_price)),
-            Cell::new(plain_dollars(group.cost())),
-        ]);
-        for resource in ["cpu", "memory"] {
-            row.push(utilisation(group, resource, cells, terminal));
-        }
-        for resource in &extended {
-            row.push(Cell::new(ratio(group, resource)));
-        }
-        row.push(Cell::new(pods(&group.workloads, common, 6, terminal)));
-        table.add_row(row);
     }
-    let mut text = finished(&table);
     if shown < groups.len() {
         let rest = &groups[shown..];
         let nodes: u64 = rest.iter().map(|group| group.copies).sum();
@@ -130,6 +99,55 @@ fn nodes(report: &Report<'_>, groups: &[Group<'_>], terminal: &Terminal) -> Stri
         ));
     }
     text
+}
+
+fn nodes_table(report: &Report<'_>, groups: &[Group<'_>], look: (usize, bool), terminal: &Terminal) -> Table {
+    let (cells, each) = look;
+    let plan = report.plan;
+    let extended = groups::extended_resources(plan);
+    let pools = plan.nodes.iter().any(|node| node.node_pool != plan.nodes[0].node_pool);
+    let mut headers = vec![("Nodes", Layout::Right)];
+    if pools {
+        headers.push(("Pool", Layout::Left));
+    }
+    headers.extend([("Instance type", Layout::Left), ("Zone", Layout::Left), ("Capacity", Layout::Left)]);
+    if each {
+        headers.push(("$/h each", Layout::Right));
+    }
+    headers.extend([("$/h", Layout::Right), ("CPU", Layout::Left), ("Memory", Layout::Left)]);
+    headers.extend(extended.iter().map(|name| (short_resource(name), Layout::Right)));
+    headers.push(("Pods on each", Layout::Left));
+    let mut table = columns(terminal, &headers);
+    // Only the pods wrap: a broken price or bar can't be read.
+    for column in table.column_iter_mut().take(headers.len() - 1) {
+        column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+    }
+    let common = groups::common_namespace(plan);
+    for group in groups {
+        let node = group.node;
+        let mut row = vec![Cell::new(words::count(group.copies))];
+        if pools {
+            row.push(Cell::new(&node.node_pool));
+        }
+        row.extend([
+            Cell::new(&node.instance_type).fg(Color::Cyan),
+            Cell::new(&node.zone),
+            Cell::new(&node.capacity_type),
+        ]);
+        if each {
+            row.push(Cell::new(plain_dollars(node.hourly_price)));
+        }
+        row.push(Cell::new(plain_dollars(group.cost())));
+        for resource in ["cpu", "memory"] {
+            row.push(utilisation(group, resource, cells, terminal));
+        }
+        for resource in &extended {
+            row.push(Cell::new(ratio(group, resource)));
+        }
+        row.push(Cell::new(pods(&group.workloads, common, 6, terminal)));
+        table.add_row(row);
+    }
+    table
 }
 
 fn utilisation(group: &Group<'_>, resource: &str, cells: usize, terminal: &Terminal) -> Cell {

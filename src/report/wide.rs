@@ -8,7 +8,11 @@ use super::table::{Layout, columns, finished, footer, headline, plain_dollars, s
 use super::workloads::in_runs;
 use super::{Report, Terminal, groups, words};
 
+/// A terminal narrower than this has to scroll or wrap, as with kubectl's wide form.
+const LEAST_WIDTH: u16 = 180;
+
 pub(super) fn render(report: &Report<'_>, terminal: &Terminal) -> String {
+    let terminal = &Terminal { width: terminal.width.max(LEAST_WIDTH), ..*terminal };
     let plan = report.plan;
     let mut text = headline(report);
     if !plan.nodes.is_empty() {
@@ -55,7 +59,7 @@ fn nodes(report: &Report<'_>, terminal: &Terminal) -> String {
     headers.extend(extended.iter().map(|name| (short_resource(name), Layout::Right)));
     headers.extend([("Pods", Layout::Right), ("Next best", Layout::Left), ("Names", Layout::Left)]);
     let mut table = columns(terminal, &headers);
-    for column in table.column_iter_mut().take(headers.len() - 2) {
+    for column in table.column_iter_mut().take(headers.len() - 1) {
         column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
     }
     for node in &plan.nodes {
@@ -79,10 +83,10 @@ fn nodes(report: &Report<'_>, terminal: &Terminal) -> String {
             Cell::new(used("memory")),
         ];
         row.extend(extended.iter().map(|resource| Cell::new(used(resource))));
-        let next = node.alternatives.iter().take(3).map(|next| {
+        let next = node.alternatives.iter().take(2).map(|next| {
             format!("{} {} {}", next.instance_type, next.zone, plain_dollars(next.hourly_price)).replace(' ', "\u{a0}")
         });
-        let next = next.collect::<Vec<_>>().join(", ");
+        let next = next.collect::<Vec<_>>().join("\n");
         row.extend([
             Cell::new(node.pods.len()),
             Cell::new(if terminal.unicode { next } else { next.replace('\u{a0}', " ") }),

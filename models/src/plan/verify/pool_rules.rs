@@ -32,7 +32,7 @@ pub(super) fn usage(state: &State) -> Vec<Usage> {
         }
     }
     for (_, offer) in state.machines.iter().filter_map(|machine| machine.planned.as_ref()) {
-        take(offer.pool, &state.world.kinds[offer.kind].capacity);
+        take(offer.pool, &state.world.gives(offer.pool, offer.kind).capacity);
     }
     usage
 }
@@ -107,7 +107,8 @@ pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findi
 
 /// Whether one more node of the offer stays within its pool's limits.
 pub(super) fn has_room(state: &State, offer: &Offer, usage: &[Usage]) -> bool {
-    let mut after = usage[offer.pool].exchanged(&Amounts::default(), &state.world.kinds[offer.kind].capacity);
+    let mut after =
+        usage[offer.pool].exchanged(&Amounts::default(), &state.world.gives(offer.pool, offer.kind).capacity);
     after.nodes += 1;
     after.passes(&state.world.pools[offer.pool]).is_none()
 }

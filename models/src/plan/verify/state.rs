@@ -111,7 +111,7 @@ impl<'a> State<'a> {
                     name: &node.name,
                     labels: offer.labels,
                     taints: world.pools[offer.pool].taints,
-                    allocatable: &world.kinds[offer.kind].allocatable,
+                    allocatable: &world.gives(offer.pool, offer.kind).allocatable,
                     taken: offer.overhead.clone(),
                     ports: offer.ports.clone(),
                     pods,

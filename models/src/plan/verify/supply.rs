@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Taint;
 
 use super::amounts::{Amounts, CPU, MEMORY, PODS, Table, read, read_map};
+use super::kubelet::Settings;
 use super::matching::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Labels, NODE_POOL, OfferingLabels, ZONE, obeys};
 use crate::catalog::{Catalog, InstanceType, Offering};
 use crate::kubernetes::{NodePool, NodeSelectorRequirementWithMinValues};
 
 const MIB: i64 = 1 << 20;
-const GIB: i64 = 1 << 30;
 
 /// What a node of an instance type has, and what of it pods may use.
 #[derive(Clone, Debug)]
@@ -24,44 +24,40 @@ pub(super) struct Kind {
 impl Kind {
     /// By the documented rules; where the catalogue states an allocatable amount, that one wins.
     ///
-    /// Memory: Graviton keeps 64 MiB for itself, 7.5 % are the virtual machine's overhead
+    /// Memory: an arm64 machine keeps 64 MiB for itself, 7.5 % are the virtual machine's overhead
     /// (<https://karpenter.sh/docs/reference/settings/>, `vmMemoryOverheadPercent`). Reserved CPU: 6 % of the first
     /// core, 1 % of the second, 0.5 % of the next two, 0.25 % of the rest; reserved memory: 11 MiB a pod and 255 MiB
     /// (<https://github.com/awslabs/amazon-eks-ami>, kubelet setup). Eviction: 100 MiB. The root volume has 20 GiB, of
-    /// which 1 GiB is reserved and 10 % kept free.
-    pub(super) fn new(table: &mut Table, instance: &InstanceType) -> Result<Self, String> {
-        let pods = i64::from(instance.max_pods);
-        let graviton = instance.labels.get("karpenter.k8s.aws/instance-cpu-manufacturer").is_some_and(|by| by == "aws");
+    /// which 1 GiB is reserved and 10 % kept free. The node class may say otherwise (see [`Settings`]).
+    pub(super) fn new(table: &mut Table, instance: &InstanceType, settings: &Settings) -> Result<Self, String> {
+        let vcpu = i64::from(instance.vcpu);
+        let pods = settings.pods(vcpu, i64::from(instance.max_pods));
         let stated = i64::try_from(instance.memory_mib).map_err(|_| "too much memory".to_owned())?;
-        let given = stated - if graviton { 64 } else { 0 };
-        let memory = given - (given * 75 + 999) / 1000;
-        let storage = table.column("ephemeral-storage");
+        let given = (stated - if instance.arch == "arm64" { 64 } else { 0 }).max(0);
+        let local = instance.labels.get("karpenter.k8s.aws/instance-local-nvme").and_then(|text| text.parse().ok());
         let mut capacity = Amounts::default();
-        capacity.set(CPU, i64::from(instance.vcpu) * 1000);
-        capacity.set(MEMORY, memory * MIB);
+        capacity.set(CPU, vcpu * 1000);
+        capacity.set(MEMORY, (given - (given * 75 + 999) / 1000) * MIB);
         capacity.set(PODS, pods);
-        capacity.set(storage, 20 * GIB);
+        capacity.set(table.column("ephemeral-storage"), settings.storage(local));
         for (name, count) in &instance.gpus {
             capacity.set(table.column(name), i64::try_from(*count).map_err(|_| format!("too much {name}"))?);
         }
-        let tenths_of_millicore: i64 = (1..=i64::from(instance.vcpu))
-            .map(|core| match core {
-                1 => 600,
-                2 => 100,
-                3 | 4 => 50,
-                _ => 25,
-            })
-            .sum();
-        let mut allocatable = capacity.clone();
-        allocatable.set(CPU, capacity.get(CPU) - tenths_of_millicore / 10);
-        allocatable.set(MEMORY, (memory - (11 * pods + 255) - 100).max(0) * MIB);
-        allocatable.set(storage, 20 * GIB - GIB - 2 * GIB);
+        let mut allocatable = Amounts::default();
+        for (column, amount) in capacity.present() {
+            let kept = settings.kept(&table.names()[column], amount, vcpu, pods)?;
+            allocatable.set(column, (amount - kept).max(0));
+        }
         for (name, value) in instance.allocatable.iter().flatten() {
             let text = match value {
                 serde_json::Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            allocatable.set(table.column(name), read(name, &text)?);
+            let mut amount = read(name, &text)?;
+            if name == "pods" && settings.limits_pods() {
+                amount = amount.min(pods);
+            }
+            allocatable.set(table.column(name), amount);
         }
         Ok(Kind { capacity, allocatable })
     }
@@ -80,6 +76,8 @@ pub(super) struct Pool<'a> {
     pub(super) labels: BTreeMap<String, String>,
     /// What it allows.
     pub(super) requirements: &'a [NodeSelectorRequirementWithMinValues],
+    /// Name of the class of its nodes.
+    pub(super) class: &'a str,
     /// Limits, by column.
     pub(super) limits: Vec<(usize, i64)>,
     /// The most nodes.
@@ -126,6 +124,7 @@ impl<'a> Pool<'a> {
             taints: template.spec.taints.as_deref().unwrap_or_default(),
             labels,
             requirements: &template.spec.requirements,
+            class: template.spec.node_class_ref.as_ref().map_or("", |class| &class.name),
             limits: columns.collect::<Result<_, String>>()?,
             most_nodes,
         })
@@ -184,23 +183,22 @@ pub(super) fn existing(table: &mut Table, node: &k8s_openapi::api::core::v1::Nod
 mod tests {
     use super::*;
 
-    fn instance(vcpu: u32, memory_mib: u64, max_pods: u32, by: &str) -> InstanceType {
-        let labels = BTreeMap::from([("karpenter.k8s.aws/instance-cpu-manufacturer".to_owned(), by.to_owned())]);
-        InstanceType { vcpu, memory_mib, max_pods, labels, ..InstanceType::default() }
+    fn instance(vcpu: u32, memory_mib: u64, max_pods: u32, arch: &str) -> InstanceType {
+        InstanceType { vcpu, memory_mib, max_pods, arch: arch.to_owned(), ..InstanceType::default() }
     }
 
     /// Rows of the instance-type reference of Karpenter's documentation (v1.14).
     #[test]
     fn allocatable_is_as_documented() -> Result<(), String> {
         let rows = [
-            (2, 8192, 29, "intel", 1930, 6903),
-            (8, 16384, 58, "aws", 7910, 14103),
-            (16, 32768, 234, "aws", 15890, 27322),
-            (2, 4096, 29, "aws", 1930, 3055),
-            (1, 2048, 8, "aws", 940, 1392),
+            (2, 8192, 29, "amd64", 1930, 6903),
+            (8, 16384, 58, "arm64", 7910, 14103),
+            (16, 32768, 234, "arm64", 15890, 27322),
+            (2, 4096, 29, "arm64", 1930, 3055),
+            (1, 2048, 8, "arm64", 940, 1392),
         ];
-        for (vcpu, memory, pods, by, cpu, mebibytes) in rows {
-            let kind = Kind::new(&mut Table::new(), &instance(vcpu, memory, pods, by))?;
+        for (vcpu, memory, pods, arch, cpu, mebibytes) in rows {
+            let kind = Kind::new(&mut Table::new(), &instance(vcpu, memory, pods, arch), &Settings::default())?;
             assert_eq!((kind.allocatable.get(CPU), kind.allocatable.get(MEMORY) / MIB), (cpu, mebibytes));
         }
         Ok(())
@@ -208,14 +206,30 @@ mod tests {
 
     #[test]
     fn a_stated_allocatable_wins() -> Result<(), String> {
-        let mut stated = instance(2, 8192, 29, "intel");
+        let mut stated = instance(2, 8192, 29, "amd64");
         stated.allocatable = Some(BTreeMap::from([
             ("cpu".to_owned(), serde_json::Value::from("1.5")),
             ("pods".to_owned(), serde_json::Value::from(7)),
         ]));
-        let kind = Kind::new(&mut Table::new(), &stated)?;
+        let kind = Kind::new(&mut Table::new(), &stated, &Settings::default())?;
         assert_eq!((kind.allocatable.get(CPU), kind.allocatable.get(PODS)), (1500, 7));
         assert_eq!(kind.allocatable.get(MEMORY) / MIB, 6903);
+        Ok(())
+    }
+
+    #[test]
+    fn a_node_class_changes_pods_and_what_is_kept() -> Result<(), String> {
+        let class = serde_json::json!({"spec": {
+            "kubelet": {"maxPods": 10, "kubeReserved": {"memory": "1Gi"}, "systemReserved": {"cpu": "100m"},
+                "evictionHard": {"memory.available": "5%"}},
+            "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": "100Gi"}}]}});
+        let mut table = Table::new();
+        let kind = Kind::new(&mut table, &instance(2, 8192, 29, "amd64"), &Settings::new(&class)?)?;
+        assert_eq!((kind.allocatable.get(CPU), kind.allocatable.get(PODS)), (1830, 10));
+        let memory = (8192 - 615) * MIB;
+        assert_eq!(kind.allocatable.get(MEMORY), memory - 1024 * MIB - (memory as f64 / 100.0 * 5.0).ceil() as i64);
+        let storage = table.column("ephemeral-storage");
+        assert_eq!(kind.allocatable.get(storage), (100 - 1 - 10) << 30);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint, Toleration};
 
 use super::amounts::{Amounts, Table};
 use super::broken::{Findings, Rule};
+use super::kubelet::Settings;
 use super::matching::{Labels, NODE_POOL};
 use super::profile::{HostPort, Identity, Profile};
 use super::supply::{Kind, Pool, existing};
@@ -24,8 +25,10 @@ pub(super) struct World<'a> {
     pub(super) options: &'a VerifyOptions,
     /// Names of resources.
     pub(super) table: Table,
-    /// By instance type of the catalogue: what a node of it gives.
-    pub(super) kinds: Vec<Kind>,
+    /// By node class that a pool names (the first says nothing) and instance type: what a node gives.
+    kinds: Vec<Vec<Kind>>,
+    /// By pool: its node class, as an index into `kinds`.
+    class_of: Vec<usize>,
     /// Position of each instance type.
     kind_of: HashMap<&'a str, usize>,
     /// The pools.
@@ -132,19 +135,35 @@ impl<'a> World<'a> {
             findings.add(Rule::Input, subject, message);
             readable = false;
         };
-        let mut kinds = Vec::with_capacity(catalog.instance_types.len());
-        for instance in &catalog.instance_types {
-            match Kind::new(&mut table, instance) {
-                Ok(kind) => kinds.push(kind),
-                Err(message) => note(&instance.name, message),
-            }
-        }
         let mut pools = Vec::new();
         for pool in &snapshot.node_pools {
             match Pool::new(&mut table, pool, catalog) {
                 Ok(pool) => pools.push(pool),
                 Err(message) => note(pool.metadata.name.as_deref().unwrap_or_default(), message),
             }
+        }
+        let (mut settings, mut class_of) = (vec![Settings::default()], Vec::new());
+        for pool in &pools {
+            let class = snapshot.node_classes.iter().find(|class| class["metadata"]["name"] == pool.class);
+            match class.map(Settings::new) {
+                None => class_of.push(0),
+                Some(Ok(read)) => {
+                    class_of.push(settings.len());
+                    settings.push(read);
+                }
+                Some(Err(message)) => note(pool.class, message),
+            }
+        }
+        let mut kinds = Vec::new();
+        for settings in &settings {
+            let mut of_class = Vec::with_capacity(catalog.instance_types.len());
+            for instance in &catalog.instance_types {
+                match Kind::new(&mut table, instance, settings) {
+                    Ok(kind) => of_class.push(kind),
+                    Err(message) => note(&instance.name, message),
+                }
+            }
+            kinds.push(of_class);
         }
         let mut profiles = Vec::with_capacity(snapshot.pending.len() + snapshot.bound.len());
         for group in &snapshot.pending {
@@ -209,6 +228,7 @@ impl<'a> World<'a> {
             options,
             table,
             kinds,
+            class_of,
             kind_of,
             pools,
             profiles,
@@ -217,6 +237,11 @@ impl<'a> World<'a> {
             namespaces,
             existing: existing_nodes,
         })
+    }
+
+    /// What a node of an instance type gives in a pool.
+    pub(super) fn gives(&self, pool: usize, kind: usize) -> &Kind {
+        &self.kinds[self.class_of[pool]][kind]
     }
 
     /// Index of an instance type.
@@ -253,7 +278,7 @@ impl<'a> World<'a> {
                 ports.extend(daemon.ports.iter().cloned());
             }
         }
-        let mut room = self.kinds[kind].allocatable.clone();
+        let mut room = self.gives(pool, kind).allocatable.clone();
         room.add(&overhead, -1);
         Offer { pool, kind, offering, labels, overhead, room, ports }
     }
