@@ -41,7 +41,7 @@ pub(super) fn parse_unchecked(bytes: &[u8]) -> anyhow::Result<Catalog> {
         let mut deserializer = serde_json::Deserializer::from_slice(&text);
         match serde_path_to_error::deserialize::<_, Catalog>(&mut deserializer) {
             Err(error) if error.path().to_string() != "." => {
-                anyhow::anyhow!("{}: {}", error.path().to_string(), error.into_inner())
+                anyhow::anyhow!("{}: {}", error.path().clone(), error.into_inner())
             }
             _ => plain.into(),
         }
