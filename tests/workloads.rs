@@ -1,9 +1,13 @@
-//! The bundled workloads are read whole, each alone and all together, and nothing of them is lost on the way.
+//! The bundled workloads are read whole, each alone and all together, nothing of them is lost on the way, and all of
+//! their pods can be placed.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 
 use supercargo::cluster::{Loaded, ReadOptions, read};
+use supercargo_models::planner;
+use supercargo_models::problem::build::Options;
+use supercargo_models::solver::{Control, Method, Settings, solve};
 
 /// File, pods that wait, workloads that they belong to, node pools.
 const WORKLOADS: [(&str, u32, usize, usize); 9] = [
@@ -62,4 +66,25 @@ fn the_shop_brings_a_node_daemons_and_volumes() {
     assert_eq!(shop.volumes.len(), 3);
     assert_eq!(shop.priority_classes.len(), 2);
     assert_eq!(shop.disruption_budgets.len(), 2);
+}
+
+/// No clock: the greedy ends by itself.
+struct Patient;
+
+impl Control for Patient {
+    fn remaining_seconds(&self) -> f64 {
+        f64::MAX
+    }
+}
+
+#[test]
+fn every_pod_of_every_workload_can_be_placed() {
+    let catalog = supercargo::catalog::embedded().unwrap();
+    let settings = Settings { method: Method::Greedy, ..Settings::default() };
+    for (file, count, _, _) in WORKLOADS {
+        let snapshot = load(&format!("{}/{file}", folder())).snapshot;
+        let plan = planner::plan(&snapshot, &catalog, &Options::default(), &settings, &Patient, &solve).unwrap();
+        assert_eq!(plan.unschedulable, [], "{file}");
+        assert_eq!(plan.summary.scheduled, u64::from(count), "{file}");
+    }
 }
