@@ -28,7 +28,8 @@ pub(crate) fn derive(index: &Index) -> Vec<f64> {
     let (mut best, mut best_worth) = (vec![0.0; index.resources], 0.0);
     const ROUNDS: u32 = 300;
     for round in 0..ROUNDS {
-        let worth = |cover: &Vec<f64>| -> f64 { cover.iter().zip(&weights).map(|(share, weight)| share * weight).sum() };
+        let worth =
+            |cover: &Vec<f64>| -> f64 { cover.iter().zip(&weights).map(|(share, weight)| share * weight).sum() };
         let Some((cover, top)) = coverage
             .iter()
             .map(|cover| (cover, worth(cover)))

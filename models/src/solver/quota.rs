@@ -79,7 +79,8 @@ impl Wish {
     /// offering costs.
     pub fn by_price(index: &Index, prices: &[f64]) -> Self {
         let priced = prices.iter().any(|price| *price > 0.0);
-        let worth = |amounts: &[i64]| -> f64 { amounts.iter().zip(prices).map(|(have, price)| *have as f64 * price).sum() };
+        let worth =
+            |amounts: &[i64]| -> f64 { amounts.iter().zip(prices).map(|(have, price)| *have as f64 * price).sum() };
         let mut price = vec![f64::INFINITY; index.slots.len()];
         for shape in 0..index.problem.shapes.len() {
             if !index.ruled[shape] {

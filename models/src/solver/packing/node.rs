@@ -146,7 +146,9 @@ impl Node {
                     continue;
                 }
                 for (requirement, values) in seen.iter_mut().enumerate() {
-                    if (values.len() as u32) < flexible.minimum[requirement] && !values.contains(&host.values[requirement]) {
+                    if (values.len() as u32) < flexible.minimum[requirement]
+                        && !values.contains(&host.values[requirement])
+                    {
                         values.push(host.values[requirement]);
                         if values.len() as u32 == flexible.minimum[requirement] {
                             wanting -= 1;
@@ -203,9 +205,9 @@ impl Node {
                 left(*anchor) > taken && node.most(index, *anchor, 1) > 0
             };
             // An anchor that brings no further needs comes first, then the smallest.
-            let anchor = anchors.filter(takes).min_by_key(|&anchor| {
-                (!node.accompanied(index, anchor), index.demand(anchor).iter().copied().max())
-            })?;
+            let anchor = anchors
+                .filter(takes)
+                .min_by_key(|&anchor| (!node.accompanied(index, anchor), index.demand(anchor).iter().copied().max()))?;
             node.add(index, anchor, 1);
         }
     }

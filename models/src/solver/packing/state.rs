@@ -127,7 +127,8 @@ impl<'i, 'p> Packing<'i, 'p> {
                 let bin = self.cheapest(&group.node, self.index.problem.bins[group.node.bin].price);
                 let bin = bin.unwrap_or(group.node.bin);
                 let taken = if bin == group.node.bin { copies } else { copies.min(self.openable(bin)) };
-                let node = if bin == group.node.bin { group.node.clone() } else { group.node.moved_to(self.index, bin) };
+                let node =
+                    if bin == group.node.bin { group.node.clone() } else { group.node.moved_to(self.index, bin) };
                 self.open(node, taken);
                 copies -= taken;
             }
