@@ -3,6 +3,7 @@
 pub mod complete;
 mod fill;
 pub mod greedy;
+pub mod improve;
 mod packing;
 mod prices;
 pub mod quota;
