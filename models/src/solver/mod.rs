@@ -7,6 +7,7 @@ mod dive;
 mod fill;
 pub mod greedy;
 pub mod highs;
+pub mod improve;
 mod incumbent;
 mod integer;
 pub mod model;

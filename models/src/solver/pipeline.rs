@@ -8,7 +8,7 @@ use super::columns::{ColumnLimits, Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
-use super::{Control, Method, Outcome, Progress, Settings, Status, bound, complete, dive, greedy, integer};
+use super::{Control, Method, Outcome, Progress, Settings, Status, bound, complete, dive, greedy, improve, integer};
 use crate::problem::{Problem, Solution};
 
 /// A gap that counts as none.
@@ -311,6 +311,12 @@ fn search<'a>(
     }
     integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
     stages.end("integer");
+    if let Some(gap) = gap.filter(|gap| !state.done(*gap) && !control.exhausted()) {
+        let bound = state.best(|best| best.bound);
+        let own = Settings { gap, ..settings.clone() };
+        state.offer(improve::improve(problem, state.solution(), bound, &own, control), "improve");
+        stages.end("improve");
+    }
     Ok(state)
 }
 
