@@ -264,13 +264,18 @@ fn garbage_is_one_short_error() {
 fn bad_fixtures_say_what_is_wrong() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/manifests/bad");
     let mut count = 0;
+    let mut wrong = Vec::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let expected = text.lines().next().unwrap().strip_prefix("# error: ").unwrap();
         let error = read(&[path.display().to_string()], &ReadOptions::default()).unwrap_err().to_string();
-        assert_eq!(error.replace(&format!("{}/", folder.display()), ""), expected);
+        let error = error.replace(&format!("{}/", folder.display()), "");
+        if error != expected {
+            wrong.push(format!("{expected}\n{error}"));
+        }
         count += 1;
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(count >= 8, "{count}");
 }

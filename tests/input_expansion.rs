@@ -236,6 +236,7 @@ fn mutations_never_panic() {
         workload("apps/v1", "Deployment", "web", "replicas: 5,"),
         workload("apps/v1", "StatefulSet", "db", "replicas: 3,"),
         pod("web-abc-1", "ReplicaSet web-abc", ", nodeName: n1, tolerations: [{key: a, operator: Exists}]", ""),
+        "---\n".to_string(),
         std::fs::read_to_string(format!("{}/fixtures/manifests/legacy/provisioner.yaml", env!("CARGO_MANIFEST_DIR")))
             .unwrap(),
     ]
@@ -272,7 +273,7 @@ fn mutations_never_panic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.yaml");
     let mut read_well = 0;
-    for _ in 0..3000 {
+    for _ in 0..1500 {
         let mut text: Vec<char> = base.chars().collect();
         for _ in 0..=next(3) {
             let at = next(text.len());
@@ -291,5 +292,5 @@ fn mutations_never_panic() {
             Err(error) => assert!(error.to_string().len() < 1000, "{error}"),
         }
     }
-    assert!((1..3000).contains(&read_well), "{read_well}");
+    assert!((1..1500).contains(&read_well), "{read_well}");
 }

@@ -10,6 +10,9 @@ use serde_saphyr::Spanned;
 use super::error::InputError;
 use super::sources::Source;
 
+/// The most values that the aliases of one YAML stream may stand for.
+const MAX_REPLAYED: usize = 100_000;
+
 /// One object, untyped, and where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
@@ -168,13 +171,20 @@ fn parse(source: &Source) -> Result<Vec<Value>, InputError> {
         let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).filter(|line| *line > 0);
         let text = error.without_snippet().to_string();
         let text = text.lines().next().unwrap_or_default();
-        let problem = match text.rfind(" at line ") {
+        let problem = match text.find(" at line ") {
             Some(end) => &text[..end],
             None => text,
         };
-        let problem: String = problem.chars().take(200).collect();
+        let problem = match problem.starts_with("alias replay limit") {
+            true => format!("its aliases stand for more than {MAX_REPLAYED} values"),
+            false => problem.chars().take(200).collect(),
+        };
         let error = InputError::of_file(&source.name, format!("is not valid YAML: {problem}"));
-        InputError { line, ..error }
+        let error = InputError { line, ..error };
+        match source.text.contains("{{") {
+            true => error.with_fix("it looks like a template: render it first, as with helm template"),
+            false => error,
+        }
     })
 }
 
@@ -192,7 +202,7 @@ fn yaml_options() -> serde_saphyr::Options {
             max_total_scalar_bytes: 512 << 20,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 100_000,
+            max_total_replayed_events: MAX_REPLAYED,
             max_replay_stack_depth: 32,
         },
         emit_comments: false,
