@@ -52,6 +52,7 @@ pub fn instance(
                 interruption: None,
             })
             .collect(),
+        ..InstanceType::default()
     }
 }
 
