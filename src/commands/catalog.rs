@@ -162,7 +162,7 @@ fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
 const HEADINGS: [&str; 10] =
     ["TYPE", "ARCH", "VCPU", "MEMORY", "DEVICES", "ON-DEMAND $/H", "SPOT $/H", "$/VCPU", "$/GIB", "ZONES"];
 const MORE_HEADINGS: [&str; 5] = ["PODS", "CPU FOR PODS", "MEMORY FOR PODS", "NETWORK MBIT/S", "INTERRUPTION"];
-const MORE_LABELS: [&str; 1] = ["karpenter.k8s.aws/instance-network-bandwidth"];
+const NETWORK: &str = "karpenter.k8s.aws/instance-network-bandwidth";
 /// Columns of the above that hold words and not numbers.
 const WORDS: [&str; 4] = ["TYPE", "ARCH", "DEVICES", "ZONES"];
 
@@ -188,7 +188,7 @@ fn cells(row: &Row, wide: bool) -> anyhow::Result<Vec<String>> {
         cells.push(amount("pods").to_string());
         cells.push(quantity::format("cpu", amount("cpu")));
         cells.push(quantity::format("memory", amount("memory")));
-        cells.extend(MORE_LABELS.iter().map(|label| instance.labels.get(*label).cloned().unwrap_or("-".to_owned())));
+        cells.push(instance.labels.get(NETWORK).cloned().unwrap_or("-".to_owned()));
         cells.push(row.cheapest_of("spot").map_or("-".to_owned(), interruption));
     }
     Ok(cells)
@@ -246,10 +246,10 @@ fn people(catalog: &Catalog, found: &[Row], count: usize, wide: bool) -> anyhow:
     }
     align(&mut table, &headings(wide));
     let mut text = if found.is_empty() { String::new() } else { lines(&table) };
-    let shown = if found.len() < count { format!("the first {} of ", found.len()) } else { String::new() };
+    let shown = if found.len() < count { format!(" (the first {} shown)", found.len()) } else { String::new() };
     writeln!(
         text,
-        "{shown}{count} of {} instance types of {}, prices of {}; ~ estimated",
+        "{count} of {} instance types of {}{shown}, prices of {}; ~ estimated",
         catalog.instance_types.len(),
         catalog.region,
         catalog.as_of
@@ -379,9 +379,8 @@ fn describe(instance: &InstanceType, offered: &std::collections::BTreeMap<String
         ]);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        column
-            .set_cell_alignment(if index < 2 { CellAlignment::Left } else { CellAlignment::Right })
-            .set_padding((0, 2));
+        column.set_cell_alignment(if index < 2 { CellAlignment::Left } else { CellAlignment::Right });
+        column.set_padding((0, 2));
     }
     text.push_str(&lines(&table));
     Ok(text)

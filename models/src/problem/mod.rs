@@ -2,8 +2,9 @@
 //!
 //! Nothing in here knows Kubernetes' words: a [`Problem`] can be written to a file and replayed.
 
+pub mod build;
 mod check;
-mod types;
+pub(crate) mod types;
 
 pub use check::{Violation, fits};
 pub use types::{
