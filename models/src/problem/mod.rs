@@ -2,6 +2,7 @@
 //!
 //! Nothing in here knows Kubernetes' words: a [`Problem`] can be written to a file and replayed.
 
+mod bits;
 pub mod build;
 mod check;
 pub(crate) mod types;
