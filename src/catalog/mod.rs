@@ -1,11 +1,15 @@
 //! Catalogues from files, and the one that the program carries.
 
+mod filter;
+mod listing;
 mod names;
 mod read;
 
 use std::path::Path;
 
 use anyhow::Context;
+pub use filter::{Filter, FilterError};
+pub use listing::{Row, SortKey, rows};
 pub use names::nearest;
 pub use read::{parse, read};
 use supercargo_models::catalog::Catalog;

@@ -30,7 +30,8 @@ fn edits(left: &str, right: &str) -> usize {
         for column in 1..=right.len() {
             let change = usize::from(left[row - 1] != right[column - 1]);
             let mut best = (last[column] + 1).min(current[column - 1] + 1).min(last[column - 1] + change);
-            let swapped = row > 1 && column > 1 && left[row - 1] == right[column - 2] && left[row - 2] == right[column - 1];
+            let swapped =
+                row > 1 && column > 1 && left[row - 1] == right[column - 2] && left[row - 2] == right[column - 1];
             if swapped {
                 best = best.min(before_last[column - 2] + 1);
             }

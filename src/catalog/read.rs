@@ -99,7 +99,9 @@ mod tests {
         assert!(message(&SMALL.replace("\"vcpu\": 2,", "")).starts_with("instanceTypes[0]: missing field `vcpu`"));
         assert!(message(&SMALL.replace("0.096", "-1")).starts_with("instanceTypes[0] (m5.large).offerings[0].price: "));
         assert!(message(&SMALL.replace("0.096", "NaN")).contains("line"));
-        assert!(message(&SMALL.replace("\"maxPods\": 29", "\"maxPods\": -1")).starts_with("instanceTypes[0].maxPods: "));
+        assert!(
+            message(&SMALL.replace("\"maxPods\": 29", "\"maxPods\": -1")).starts_with("instanceTypes[0].maxPods: ")
+        );
         assert!(message("").contains("EOF"));
         assert!(message("[]").contains("expected struct Catalog"), "{}", message("[]"));
     }

@@ -40,8 +40,12 @@ pub fn capacity(instance: &InstanceType) -> BTreeMap<String, i64> {
 }
 
 fn capacity_with(instance: &InstanceType, kubelet: &KubeletSettings) -> BTreeMap<String, i64> {
-    let mut capacity: BTreeMap<String, i64> =
-        instance.gpus.iter().filter(|(_, count)| **count > 0).map(|(name, count)| (name.clone(), to_i64(*count))).collect();
+    let mut capacity: BTreeMap<String, i64> = instance
+        .gpus
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| (name.clone(), to_i64(*count)))
+        .collect();
     capacity.insert("cpu".to_owned(), i64::from(instance.vcpu) * 1000);
     capacity.insert("memory".to_owned(), memory(instance));
     capacity.insert("ephemeral-storage".to_owned(), ephemeral_storage(instance, kubelet));
@@ -66,7 +70,8 @@ pub fn allocatable(instance: &InstanceType, kubelet: &KubeletSettings) -> Result
     ];
     let mut offered = capacity;
     for (resource, offer) in &mut offered {
-        let kept: i64 = kept.iter().filter_map(|kept| kept.get(resource)).fold(0, |sum, more| sum.saturating_add(*more));
+        let kept: i64 =
+            kept.iter().filter_map(|kept| kept.get(resource)).fold(0, |sum, more| sum.saturating_add(*more));
         *offer = offer.saturating_sub(kept).max(0);
     }
     if let Some(stated) = &instance.allocatable {
@@ -136,7 +141,10 @@ fn eviction(memory: i64, storage: i64, kubelet: &KubeletSettings) -> Result<BTre
     };
     Ok(BTreeMap::from([
         ("memory".to_owned(), threshold("memory.available", memory, 100 * MIB)?),
-        ("ephemeral-storage".to_owned(), threshold("nodefs.available", storage, (storage as f64 / 100.0 * 10.0).ceil() as i64)?),
+        (
+            "ephemeral-storage".to_owned(),
+            threshold("nodefs.available", storage, (storage as f64 / 100.0 * 10.0).ceil() as i64)?,
+        ),
     ]))
 }
 
@@ -297,13 +305,17 @@ mod tests {
         let message = |settings| allocatable(&m5_large(), &settings).unwrap_err().to_string();
         let settings = KubeletSettings { kube_reserved: text("cpu", "lots"), ..KubeletSettings::default() };
         assert!(message(settings).starts_with("spec.kubelet.kubeReserved.cpu: \"lots\" is not a quantity"));
-        let settings = KubeletSettings { eviction_hard: text("memory.available", "101%"), ..KubeletSettings::default() };
+        let settings =
+            KubeletSettings { eviction_hard: text("memory.available", "101%"), ..KubeletSettings::default() };
         assert!(message(settings).contains("evictionHard.memory.available: 101% is not a percentage"));
         let settings = KubeletSettings { system_reserved: text("memory", "-1Gi"), ..KubeletSettings::default() };
         assert!(message(settings).contains("systemReserved.memory: -1Gi is negative"));
         let stated = BTreeMap::from([("memory".to_owned(), json!([1]))]);
         let instance = InstanceType { allocatable: Some(stated), ..m5_large() };
         let error = allocatable(&instance, &KubeletSettings::default()).unwrap_err().to_string();
-        assert_eq!(error, "instance type m5.large: allocatable.memory: a quantity is needed (such as \"2Gi\" or 29), not [1]");
+        assert_eq!(
+            error,
+            "instance type m5.large: allocatable.memory: a quantity is needed (such as \"2Gi\" or 29), not [1]"
+        );
     }
 }

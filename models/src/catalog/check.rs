@@ -61,7 +61,11 @@ fn check_instance(instance: &InstanceType, path: impl Fn() -> String) -> Result<
         return Err(wrong(format!("{}.arch", path()), "amd64 or arm64", &instance.arch));
     }
     if let Some(label) = instance.labels.get("kubernetes.io/arch").filter(|label| **label != instance.arch) {
-        return Err(wrong(format!("{}.labels.kubernetes.io/arch", path()), &format!("{} as in arch", instance.arch), label));
+        return Err(wrong(
+            format!("{}.labels.kubernetes.io/arch", path()),
+            &format!("{} as in arch", instance.arch),
+            label,
+        ));
     }
     if instance.vcpu == 0 || instance.vcpu > 1 << 20 {
         return Err(wrong(format!("{}.vcpu", path()), "from 1 to 1048576", &instance.vcpu.to_string()));
@@ -75,20 +79,24 @@ fn check_instance(instance: &InstanceType, path: impl Fn() -> String) -> Result<
     Ok(())
 }
 
-fn check_offering(
-    offering: &Offering,
-    zones: &BTreeSet<&str>,
-    path: impl Fn() -> String,
-) -> Result<(), CatalogError> {
+fn check_offering(offering: &Offering, zones: &BTreeSet<&str>, path: impl Fn() -> String) -> Result<(), CatalogError> {
     if !zones.contains(offering.zone.as_str()) {
         let known = zones.iter().copied().collect::<Vec<_>>().join(", ");
-        return Err(wrong(format!("{}.zone", path()), &format!("one of the catalogue's zones ({known})"), &offering.zone));
+        return Err(wrong(
+            format!("{}.zone", path()),
+            &format!("one of the catalogue's zones ({known})"),
+            &offering.zone,
+        ));
     }
     if !CAPACITY_TYPES.contains(&offering.capacity_type.as_str()) {
         return Err(wrong(format!("{}.capacityType", path()), "on-demand, spot or reserved", &offering.capacity_type));
     }
     if !(0.0..=DEAREST).contains(&offering.price) {
-        return Err(wrong(format!("{}.price", path()), "dollars an hour from 0 to 1000000", &offering.price.to_string()));
+        return Err(wrong(
+            format!("{}.price", path()),
+            "dollars an hour from 0 to 1000000",
+            &offering.price.to_string(),
+        ));
     }
     if let Some(band) = offering.interruption.filter(|band| *band > LAST_BAND) {
         return Err(wrong(format!("{}.interruption", path()), "a band from 0 to 4", &band.to_string()));
@@ -157,7 +165,9 @@ mod tests {
             message(|catalog| catalog.instance_types[0].offerings[1].capacity_type = "free".to_owned())
                 .starts_with(&format!("{offering}.capacityType: "))
         );
-        assert!(message(|catalog| catalog.instance_types[0].offerings[1].interruption = Some(9)).contains("interruption"));
+        assert!(
+            message(|catalog| catalog.instance_types[0].offerings[1].interruption = Some(9)).contains("interruption")
+        );
         assert!(message(|catalog| catalog.instance_types[0].arch = "riscv64".to_owned()).contains("(m5.large).arch"));
         assert!(message(|catalog| catalog.instance_types[0].vcpu = 0).contains("(m5.large).vcpu"));
         assert!(message(|catalog| catalog.instance_types[0].memory_mib = 0).contains("(m5.large).memoryMiB"));
@@ -170,6 +180,9 @@ mod tests {
         assert_eq!(twice, "instanceTypes[1].name: m5.large is there twice");
         let twice = message(|catalog| catalog.instance_types[0].offerings[1].capacity_type = "on-demand".to_owned());
         assert_eq!(twice, "instanceTypes[0] (m5.large).offerings[1]: on-demand in us-east-1a is there twice");
-        assert_eq!(message(|catalog| catalog.zones.push("us-east-1a".to_owned())), "zones[1]: us-east-1a is there twice");
+        assert_eq!(
+            message(|catalog| catalog.zones.push("us-east-1a".to_owned())),
+            "zones[1]: us-east-1a is there twice"
+        );
     }
 }

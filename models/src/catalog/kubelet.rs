@@ -34,8 +34,7 @@ impl KubeletSettings {
     /// Where a field that counts here is of another kind than the API says; the error names it.
     pub fn from_node_class(class: &Value) -> Result<Self, CatalogError> {
         let Some(spec) = present(class, "spec") else { return Ok(KubeletSettings::default()) };
-        let mut settings =
-            KubeletSettings { root_volume_bytes: root_volume(spec)?, ..KubeletSettings::default() };
+        let mut settings = KubeletSettings { root_volume_bytes: root_volume(spec)?, ..KubeletSettings::default() };
         match present(spec, "instanceStorePolicy") {
             None => {}
             Some(Value::String(policy)) if policy == "RAID0" => settings.instance_store = true,
@@ -89,7 +88,8 @@ fn root_volume(spec: &Value) -> Result<Option<i64>, CatalogError> {
     let Some(mappings) = present(spec, "blockDeviceMappings") else { return Ok(None) };
     let list = mappings.as_array().ok_or_else(|| wrong("spec.blockDeviceMappings", "a list", mappings))?;
     let marked = list.iter().position(|mapping| mapping.get("rootVolume") == Some(&Value::Bool(true)));
-    let named = || list.iter().position(|mapping| mapping.get("deviceName").and_then(Value::as_str) == Some(ROOT_DEVICE));
+    let named =
+        || list.iter().position(|mapping| mapping.get("deviceName").and_then(Value::as_str) == Some(ROOT_DEVICE));
     let Some(index) = marked.or_else(named) else { return Ok(None) };
     let Some(size) = present(&list[index], "ebs").and_then(|ebs| present(ebs, "volumeSize")) else { return Ok(None) };
     let field = format!("spec.blockDeviceMappings[{index}].ebs.volumeSize");

@@ -1,5 +1,7 @@
 //! The plan: a solution in Kubernetes' words.
 
+pub(crate) mod extract;
+pub(crate) mod reasons;
 mod types;
 pub mod verify;
 

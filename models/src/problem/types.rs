@@ -64,6 +64,7 @@ pub struct Bin {
     /// At most so many nodes of it; `None` for no limit. 1 for a node that is there.
     pub max_count: Option<u32>,
     /// Shapes that may stand on it: selectors, affinity, taints, volumes and the fit of one unit alone.
+    #[serde(with = "super::bits")]
     pub admits: ShapeSet,
     /// Its domain by topology: an index into [`Topology::values`], `None` where its nodes lack the label.
     pub domains: Vec<Option<u16>>,
@@ -120,6 +121,7 @@ pub struct NodeCap {
     /// For people: what it comes from.
     pub name: String,
     /// Shapes that count.
+    #[serde(with = "super::bits")]
     pub members: ShapeSet,
     /// The most on one node.
     pub limit: u32,
@@ -136,8 +138,10 @@ pub struct NodeExclusive {
     /// For people: what it comes from.
     pub name: String,
     /// One side.
+    #[serde(with = "super::bits")]
     pub left: ShapeSet,
     /// The other side.
+    #[serde(with = "super::bits")]
     pub right: ShapeSet,
 }
 
@@ -149,10 +153,13 @@ pub struct NodeTogether {
     /// For people: what it comes from.
     pub name: String,
     /// Who needs company.
+    #[serde(with = "super::bits")]
     pub members: ShapeSet,
     /// Whose company; disjoint from `members`.
+    #[serde(with = "super::bits")]
     pub anchors: ShapeSet,
     /// Bins (existing nodes) that hold an anchor already.
+    #[serde(with = "super::bits")]
     pub satisfied: FixedBitSet,
 }
 
@@ -165,6 +172,7 @@ pub struct Flexible {
     /// For people: the pool.
     pub name: String,
     /// Bins for sale of that pool.
+    #[serde(with = "super::bits")]
     pub bins: FixedBitSet,
     /// One entry a requirement with `minValues`.
     pub minimum: Vec<u32>,
@@ -178,6 +186,7 @@ pub struct FlexibleHost {
     /// What one node of it offers, by resource.
     pub capacity: Vec<i64>,
     /// Shapes that may stand on it.
+    #[serde(with = "super::bits")]
     pub admits: ShapeSet,
     /// Its value for each entry of [`Flexible::minimum`], as an index.
     pub values: Vec<u32>,
@@ -195,8 +204,10 @@ pub struct Spread {
     /// Index into [`Problem::topologies`].
     pub topology: usize,
     /// Shapes whose placement is judged.
+    #[serde(with = "super::bits")]
     pub owners: ShapeSet,
     /// Shapes that count; mostly the same set.
+    #[serde(with = "super::bits")]
     pub members: ShapeSet,
     /// The largest difference allowed.
     pub max_skew: u32,
@@ -218,6 +229,7 @@ pub struct DomainCap {
     /// Index into [`Problem::topologies`].
     pub topology: usize,
     /// Shapes that count.
+    #[serde(with = "super::bits")]
     pub members: ShapeSet,
     /// The most in one domain.
     pub limit: u32,
@@ -234,8 +246,10 @@ pub struct DomainExclusive {
     /// Index into [`Problem::topologies`].
     pub topology: usize,
     /// One side.
+    #[serde(with = "super::bits")]
     pub left: ShapeSet,
     /// The other side.
+    #[serde(with = "super::bits")]
     pub right: ShapeSet,
 }
 
@@ -250,8 +264,10 @@ pub struct DomainTogether {
     /// Index into [`Problem::topologies`].
     pub topology: usize,
     /// Who needs company.
+    #[serde(with = "super::bits")]
     pub members: ShapeSet,
     /// Whose company.
+    #[serde(with = "super::bits")]
     pub anchors: ShapeSet,
     /// By domain value: whether a matching pod is there already.
     pub present: Vec<bool>,

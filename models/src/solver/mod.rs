@@ -1,9 +1,18 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
+pub mod bound;
+pub mod columns;
 pub mod complete;
+mod dive;
 mod fill;
 pub mod greedy;
+pub mod highs;
+pub mod improve;
+mod incumbent;
+mod integer;
+pub mod model;
 mod packing;
+mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
@@ -11,6 +20,8 @@ mod repair;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Solution;
+
+pub use pipeline::solve;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
 pub trait Control: Sync {

@@ -71,6 +71,17 @@ impl<'i, 'p> Packing<'i, 'p> {
         }
     }
 
+    /// What has been opened and taken from the budgets, to be put back by [`Packing::restore_books`].
+    pub fn clone_books(&self) -> (Vec<u32>, Vec<i64>) {
+        (self.opened.clone(), self.budgets.clone())
+    }
+
+    /// Undoes charges and refunds.
+    pub fn restore_books(&mut self, (opened, budgets): (Vec<u32>, Vec<i64>)) {
+        self.opened = opened;
+        self.budgets = budgets;
+    }
+
     /// Adds nodes; `left` is the caller's to change.
     pub fn open(&mut self, node: Node, copies: u32) {
         self.charge(node.bin, copies);
