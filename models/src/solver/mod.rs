@@ -3,6 +3,8 @@
 pub mod complete;
 mod fill;
 pub mod greedy;
+#[cfg(test)]
+mod heuristics_test;
 pub mod improve;
 mod packing;
 mod prices;
