@@ -1,7 +1,11 @@
 //! What a pod needs and a node gives, in Kubernetes' own terms.
 
 mod node_pool;
+pub mod quantity;
+pub mod requests;
+pub mod requirements;
 mod snapshot;
+pub mod taints;
 
 pub use node_pool::{
     Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,
