@@ -3,7 +3,10 @@
 pub mod admission;
 mod node_pool;
 pub mod quantity;
+pub mod requests;
+pub mod requirements;
 mod snapshot;
+pub mod taints;
 
 pub use node_pool::{
     Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,
