@@ -6,5 +6,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod control;
+pub mod report;

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod catalog;
 pub mod completion;
+pub mod convert;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ pub enum Command {
     Catalog(catalog::CatalogArguments),
     /// Write a script that completes supercargo's commands in your shell.
     Completion(completion::CompletionArguments),
+    /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
+    Convert(convert::ConvertArguments),
 }
 
 impl Command {
@@ -27,6 +30,7 @@ impl Command {
         match self {
             Command::Catalog(arguments) => catalog::run(arguments, out),
             Command::Completion(arguments) => completion::run(arguments, out),
+            Command::Convert(arguments) => convert::run(arguments, out),
         }
     }
 }

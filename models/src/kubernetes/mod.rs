@@ -1,5 +1,6 @@
 //! What a pod needs and a node gives, in Kubernetes' own terms.
 
+pub mod admission;
 mod node_pool;
 pub mod ports;
 pub mod quantity;

@@ -1,5 +1,13 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
+pub mod complete;
+mod fill;
+pub mod greedy;
+mod packing;
+mod prices;
+pub mod quota;
+mod repair;
+
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Solution;
