@@ -55,7 +55,7 @@ fn the_embedded_catalogue_makes_sense() {
         assert_eq!(instance.labels["kubernetes.io/arch"], instance.arch, "{name}");
         assert_eq!(instance.labels["karpenter.k8s.aws/instance-cpu"], instance.vcpu.to_string(), "{name}");
         assert_eq!(instance.labels["karpenter.k8s.aws/instance-memory"], instance.memory_mib.to_string(), "{name}");
-        assert_eq!(instance.max_volume_attachments.is_some(), true, "{name}");
+        assert!(instance.max_volume_attachments.is_some(), "{name}");
         for offering in &instance.offerings {
             assert!(offering.price > 0.0, "{name}");
             assert_eq!(offering.estimated, offering.capacity_type == "spot", "{name}");

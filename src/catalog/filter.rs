@@ -252,7 +252,12 @@ fn field(label: &str, term: &str, known: &BTreeSet<&str>) -> Result<Field, Filte
         return Ok(Field::Label((*key).to_owned()));
     }
     let prefixed = label.contains('/');
-    let names = known.iter().map(|key| if prefixed { *key } else { short(key) });
+    let whole = label.starts_with("instance-");
+    let names = known.iter().map(|key| match short(key) {
+        _ if prefixed => *key,
+        name if whole => name,
+        name => name.strip_prefix("instance-").unwrap_or(name),
+    });
     let names = names.chain(SPECIAL.iter().map(|(name, _)| *name).filter(|name| name.contains('/') == prefixed));
     let nearest = nearest(label, names, 3).into_iter().map(str::to_owned).collect();
     Err(FilterError::UnknownLabel { label: label.to_owned(), nearest })
@@ -361,6 +366,7 @@ mod tests {
         let prefix = "--where: no instance type has a label \"instance-catgory\"; nearest: instance-category";
         assert!(message("instance-catgory=c").starts_with(prefix));
         assert!(message("karpenter.k8s.aws/instance-cpus=1").contains("nearest: karpenter.k8s.aws/instance-cpu"));
+        assert!(message("catgory=c").contains("nearest: category"));
         assert!(message("zon=a").contains("nearest: zone"));
         assert!(message("qqqqqqqqqqqq").ends_with("label \"qqqqqqqqqqqq\""));
         assert!(message("cpu<=many").contains("many is not a number"));

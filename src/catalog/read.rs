@@ -37,15 +37,13 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<Catalog> {
 pub(super) fn parse_unchecked(bytes: &[u8]) -> anyhow::Result<Catalog> {
     let text = unpack(bytes)?;
     // Paths cost time: they are asked for only where something is wrong.
-    serde_json::from_slice(&text).or_else(|plain| {
+    serde_json::from_slice(&text).map_err(|plain| {
         let mut deserializer = serde_json::Deserializer::from_slice(&text);
         match serde_path_to_error::deserialize::<_, Catalog>(&mut deserializer) {
-            Ok(_) => Err(plain.into()),
-            Err(error) if error.path().to_string() == "." => Err(error.into_inner().into()),
-            Err(error) => {
-                let path = error.path().to_string();
-                Err(anyhow::anyhow!("{path}: {}", error.into_inner()))
+            Err(error) if error.path().to_string() != "." => {
+                anyhow::anyhow!("{}: {}", error.path().clone(), error.into_inner())
             }
+            _ => plain.into(),
         }
     })
 }

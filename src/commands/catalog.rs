@@ -39,7 +39,8 @@ pub enum Action {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: supercargo catalog list --where 'instance-category in (c,m),instance-cpu<=16,arch=arm64'\n\
-Labels need no prefix; zone, capacity-type, region, price, price-per-vcpu, price-per-gib and type speak of the offering."
+Labels need no prefix; zone, capacity-type, region, price, price-per-vcpu, price-per-gib and type speak of the offering.\n\
+Prices of a vCPU and of a GiB are those of the cheapest offering that passes."
 )]
 pub struct ListArguments {
     /// The catalogue.
