@@ -228,6 +228,39 @@ fn a_provisioner_is_a_pool() {
     assert!(loaded.notes.iter().any(|note| note.contains("launchTemplate has no successor")), "{:?}", loaded.notes);
 }
 
+fn odd(name: &str) -> Loaded {
+    let path = format!("{}/fixtures/manifests/odd/{name}", env!("CARGO_MANIFEST_DIR"));
+    read(&[path], &ReadOptions::default()).unwrap()
+}
+
+#[test]
+fn exports_are_read_with_all_that_is_in_them() {
+    let loaded = odd("exported.yaml");
+    let found: Vec<String> = loaded.snapshot.pending.iter().map(described).collect();
+    assert_eq!(found, ["Deployment cart: shop/cart x 3"]);
+    assert_eq!(loaded.snapshot.pending[0].labels["pod-template-hash"], "5d9c8b7f6");
+    assert_eq!(loaded.snapshot.bound.len(), 1);
+}
+
+#[test]
+fn json_streams_typed_lists_and_generated_names() {
+    let found: Vec<String> = odd("stream.json").snapshot.pending.iter().map(described).collect();
+    assert_eq!(found, ["Pod run-0: default/run-0", "Pod run-1: default/run-1", "Deployment a: default/a x 2"]);
+}
+
+#[test]
+fn packed_folders_read_like_plain_files() {
+    use std::io::Write;
+    let text = pod("a", "", "", "");
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("x.yaml.gz")).unwrap();
+    let mut packer = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    packer.write_all(text.as_bytes()).unwrap();
+    packer.finish().unwrap();
+    let loaded = read(&[folder.path().display().to_string()], &ReadOptions::default()).unwrap();
+    assert_eq!(loaded.snapshot.pending.len(), 1);
+}
+
 /// Text that was valid, changed at random: read or refused with a short error, never a panic.
 #[test]
 fn mutations_never_panic() {

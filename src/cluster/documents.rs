@@ -55,20 +55,26 @@ impl Place {
 
     /// An error at `field` of this object (which `object` names; where it has no name, its position does).
     pub fn error(&self, object: Option<&str>, field: &str, problem: &str, fix: Option<&str>) -> InputError {
+        let within = match self.item {
+            Some(item) if field.is_empty() => format!("items[{item}]"),
+            Some(item) => format!("items[{item}].{field}"),
+            None => field.to_string(),
+        };
+        let line = line_of(&self.source.text, self.index, &within);
+        InputError { line, ..self.unplaced_error(object, field, problem, fix) }
+    }
+
+    /// The same without its line, which takes a second look at the whole file: for what there may be many of.
+    pub fn unplaced_error(&self, object: Option<&str>, field: &str, problem: &str, fix: Option<&str>) -> InputError {
         let field = match (object, self.item) {
             (None, Some(item)) if field.is_empty() => format!("items[{item}]"),
             (None, Some(item)) => format!("items[{item}].{field}"),
             _ => field.to_string(),
         };
-        let within = match self.item {
-            Some(item) if object.is_some() && field.is_empty() => format!("items[{item}]"),
-            Some(item) if object.is_some() => format!("items[{item}].{field}"),
-            _ => field.clone(),
-        };
         InputError {
             file: self.file().into(),
             document: self.document(),
-            line: line_of(&self.source.text, self.index, &within),
+            line: None,
             object: object.map(Into::into),
             field: (!field.is_empty()).then(|| field.into()),
             problem: problem.into(),

@@ -162,7 +162,10 @@ impl Objects {
             "Namespace" => self.namespaces.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
             "NodePool" => self.add_node_pool(value, origin, options)?,
             "NodeClaim" => self.node_claims.push(Read { object: value, origin }),
-            "EC2NodeClass" => self.node_classes.push(Read { object: value, origin }),
+            "EC2NodeClass" => {
+                validate::node_class(&value).map_err(|fault| origin.fault(fault))?;
+                self.node_classes.push(Read { object: value, origin });
+            }
             _ => self.node_overlays.push(Read { object: value, origin }),
         }
         Ok(())
@@ -281,7 +284,8 @@ fn typed<T: DeserializeOwned>(
         match options.validate {
             Validate::Strict => return Err(origin.error(&field.path, "is not a known field", fix.as_deref())),
             Validate::Warn => {
-                let error = origin.error(&field.path, "is not a known field", fix.as_deref());
+                let (label, place) = (Some(origin.label.as_str()), &origin.place);
+                let error = place.unplaced_error(label, &field.path, "is not a known field", fix.as_deref());
                 notes.push(error.to_string());
             }
             Validate::Ignore => {}

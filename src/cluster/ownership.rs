@@ -20,11 +20,16 @@ pub(crate) struct Sorted {
     pub waiting: Vec<(Read<Pod>, Owner)>,
     /// Names of the replicas of each workload that are there, wherever they run.
     pub present: BTreeMap<Key, BTreeSet<String>>,
+    /// The `pod-template-hash` of a workload's replicas, where one is there.
+    pub hashes: BTreeMap<Key, String>,
     /// Pods left out, by the reason.
     pub left_out: BTreeMap<&'static str, Vec<String>>,
     /// CronJobs of which a job is in the input.
     pub started: BTreeSet<Key>,
 }
+
+/// The label by which a replica set tells its pods from those of an older template.
+pub(crate) const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// Reasons why a pod is neither bound nor planned for.
 pub(crate) mod reason {
@@ -103,7 +108,7 @@ impl Workloads {
             return Some(key("Deployment", metadata, deployment));
         }
         // An export without replica sets: theirs is the deployment's name with the template's hash.
-        let hash = metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+        let hash = metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
         let deployment =
             hash.and_then(|hash| owner.strip_suffix(hash.as_str())).and_then(|rest| rest.strip_suffix('-'));
         if let Some(deployment) = deployment
@@ -116,10 +121,28 @@ impl Workloads {
     }
 }
 
+/// The revision of a deployment that a replica set was made for.
+fn revision(metadata: &ObjectMeta) -> u64 {
+    let annotations = metadata.annotations.as_ref();
+    let text = annotations.and_then(|annotations| annotations.get("deployment.kubernetes.io/revision"));
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// Sorts the pods of the input.
 pub(crate) fn sort(objects: &mut Objects, workloads: &Workloads) -> Sorted {
     let nodes: BTreeSet<&str> = objects.nodes.iter().filter_map(|read| read.object.metadata.name.as_deref()).collect();
     let mut sorted = Sorted::default();
+    // A deployment's newest replica set lends its hash; where the input has none, a pod does.
+    let mut sets: Vec<_> = objects.replica_sets.iter().map(|read| &read.object).collect();
+    sets.sort_by_key(|set| revision(&set.metadata));
+    for set in sets {
+        let deployment = workloads.deployments.get(&key("ReplicaSet", &set.metadata, &name(&set.metadata)));
+        let made = set.spec.template.as_ref().and_then(|template| template.metadata.as_ref());
+        let labels = made.and_then(|metadata| metadata.labels.as_ref());
+        if let (Some(deployment), Some(hash)) = (deployment, labels.and_then(|labels| labels.get(TEMPLATE_HASH))) {
+            sorted.hashes.insert(key("Deployment", &set.metadata, deployment), hash.clone());
+        }
+    }
     for job in &objects.jobs {
         if let Some(("CronJob", owner)) = controller(&job.object.metadata) {
             sorted.started.insert(key("CronJob", &job.object.metadata, owner));
@@ -134,6 +157,10 @@ pub(crate) fn sort(objects: &mut Objects, workloads: &Workloads) -> Sorted {
         let owner = workloads.owner(pod);
         let label = format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), name(&pod.metadata));
         if let Some(owner) = &owner {
+            let hash = pod.metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+            if let Some(hash) = hash {
+                sorted.hashes.entry(owner.clone()).or_insert_with(|| hash.clone());
+            }
             sorted.present.entry(owner.clone()).or_default().insert(name(&pod.metadata));
         }
         let Some(spec) = &pod.spec else { continue };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::InputError;
 
 /// The most that one source may hold once it is unpacked, in bytes.
-const MAX_BYTES: u64 = 512 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 /// Folders within folders beyond this depth are not looked into.
 const MAX_DEPTH: usize = 32;
 /// What standard input is called in messages.

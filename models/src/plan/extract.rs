@@ -46,8 +46,8 @@ pub(crate) fn plan(model: &Model, built: &Built, outcome: &Outcome, seconds: f64
         }
     }
     let mut waiting: Vec<(PodRef, String)> = built.refused.clone();
-    for shape in 0..problem.shapes.len() {
-        let left = &built.pods[shape][next[shape]..];
+    for (shape, placed) in next.into_iter().enumerate() {
+        let left = &built.pods[shape][placed..];
         if !left.is_empty() {
             let reason = reasons::unplaced(model, built, &outcome.solution, shape);
             waiting.extend(left.iter().map(|pod| (*pod, reason.clone())));

@@ -202,7 +202,14 @@ impl<'a> Planner<'a> {
         let mut parts = model.parts();
         loop {
             let built = model.assemble(&parts, existing_only);
-            let outcome = (self.solve)(&built.problem, self.settings, control);
+            // What may be left over by limits needs time of its own.
+            let lighter = parts.iter().any(|part| {
+                let weights = model.weights(part.form);
+                part.weight.is_some_and(|weight| weights.first().is_some_and(|least| *least < weight))
+            });
+            let limited = !built.problem.rules.node_budgets.is_empty();
+            let reserve = if lighter && limited { control.remaining_seconds() * 0.5 } else { 0.0 };
+            let outcome = (self.solve)(&built.problem, self.settings, &Share { whole: control, reserve });
             let next = overflow(&model, &built, &outcome);
             match next {
                 Some(next) if !control.exhausted() => parts = next,
@@ -248,3 +255,6 @@ fn overflow(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<Part>
     }
     moved.then_some(parts)
 }
+
+#[cfg(test)]
+mod tests;

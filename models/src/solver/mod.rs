@@ -7,6 +7,8 @@ mod dive;
 mod fill;
 pub mod greedy;
 pub mod highs;
+#[cfg(test)]
+mod heuristics_test;
 pub mod improve;
 mod incumbent;
 mod integer;

@@ -1,11 +1,13 @@
 //! A second look at what a pass left unplaced: higher priority first, and who found no place chooses first.
 
+use std::collections::BTreeMap;
+
 use super::fill::Recipe;
 use super::greedy::Passes;
-use super::packing::rank;
+use super::packing::{Packing, rank};
 use super::prices;
 use super::quota::Wish;
-use crate::problem::{Pattern, Solution};
+use crate::problem::{Pattern, Problem, Solution, fits};
 
 /// Tries to place what `solution` leaves over; returns the better of the two.
 pub(crate) fn place_rest(
@@ -59,5 +61,118 @@ pub(crate) fn place_rest(
             }
         }
     }
+    if best.0.iter().any(|pods| *pods > 0)
+        && let Some(candidate) = exhaustive(problem, start)
+        && rank(problem, &candidate) < best
+    {
+        let mut packing = Packing::new(index, &candidate.nodes, vec![0; index.slots.len()]);
+        packing.right_size();
+        solution = packing.solution();
+    }
     solution
+}
+
+/// Above so many units the exhaustive search is left out.
+const FEW_UNITS: u32 = 8;
+/// Looks that the exhaustive search may take.
+const LOOKS: u32 = 40_000;
+
+/// For a handful of units: tries the ways to place them all on whole patterns, and takes the first that obeys every
+/// rule. Where rules interplay so that no order of placing one after the other succeeds, this still does.
+fn exhaustive(problem: &Problem, start: &[(Pattern, u32)]) -> Option<Solution> {
+    let mut missing: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    for (pattern, copies) in start {
+        for &(shape, units) in &pattern.counts {
+            missing[shape as usize] = missing[shape as usize].saturating_sub(units * copies);
+        }
+    }
+    let hopeless = |shape: usize| !problem.bins.iter().any(|bin| bin.admits.contains(shape));
+    let unplaced: Vec<u32> =
+        missing.iter().enumerate().map(|(shape, units)| if hopeless(shape) { *units } else { 0 }).collect();
+    missing.iter_mut().zip(&unplaced).for_each(|(missing, unplaced)| *missing -= unplaced);
+    if missing.iter().sum::<u32>() > FEW_UNITS {
+        return None;
+    }
+    let mut patterns = Vec::new();
+    for bin in 0..problem.bins.len() {
+        let mut counts = Vec::new();
+        patterns_of(problem, bin, &missing, 0, &mut counts, &mut patterns);
+    }
+    // Big patterns of cheap bins first: what is found first should not be dear.
+    let units = |pattern: &Pattern| pattern.counts.iter().map(|(_, units)| i64::from(*units)).sum::<i64>();
+    patterns.sort_by_key(|pattern| (problem.bins[pattern.bin as usize].price / units(pattern).max(1), pattern.clone()));
+    let mut search = Exhaustive { problem, patterns, missing, nodes: start.to_vec(), unplaced, looks: LOOKS };
+    search.descend(0).then(|| search.solution())
+}
+
+/// All patterns of the bin with at most `missing` units that one node holds by its own rules.
+fn patterns_of(
+    problem: &Problem,
+    bin: usize,
+    missing: &[u32],
+    shape: usize,
+    counts: &mut Vec<(u32, u32)>,
+    patterns: &mut Vec<Pattern>,
+) {
+    if shape == missing.len() {
+        let pattern = Pattern { bin: bin as u32, counts: counts.clone() };
+        if !counts.is_empty() && fits(problem, &pattern).is_ok() {
+            patterns.push(pattern);
+        }
+        return;
+    }
+    let most = if problem.bins[bin].admits.contains(shape) { missing[shape] } else { 0 };
+    for units in 0..=most {
+        if units > 0 {
+            counts.push((shape as u32, units));
+        }
+        patterns_of(problem, bin, missing, shape + 1, counts, patterns);
+        if units > 0 {
+            counts.pop();
+        }
+    }
+}
+
+struct Exhaustive<'p> {
+    problem: &'p Problem,
+    patterns: Vec<Pattern>,
+    missing: Vec<u32>,
+    nodes: Vec<(Pattern, u32)>,
+    unplaced: Vec<u32>,
+    looks: u32,
+}
+
+impl Exhaustive<'_> {
+    /// Places what is missing with patterns from `first` on; whether it found a way.
+    fn descend(&mut self, first: usize) -> bool {
+        if self.looks == 0 {
+            return false;
+        }
+        self.looks -= 1;
+        if self.missing.iter().all(|units| *units == 0) {
+            return self.problem.violations(&self.solution()).is_empty();
+        }
+        for position in first..self.patterns.len() {
+            let pattern = self.patterns[position].clone();
+            if pattern.counts.iter().any(|&(shape, units)| self.missing[shape as usize] < units) {
+                continue;
+            }
+            pattern.counts.iter().for_each(|&(shape, units)| self.missing[shape as usize] -= units);
+            self.nodes.push((pattern.clone(), 1));
+            if self.descend(position) {
+                return true;
+            }
+            self.nodes.pop();
+            pattern.counts.iter().for_each(|&(shape, units)| self.missing[shape as usize] += units);
+        }
+        false
+    }
+
+    fn solution(&self) -> Solution {
+        let mut nodes: BTreeMap<Pattern, u32> = BTreeMap::new();
+        for (pattern, copies) in &self.nodes {
+            *nodes.entry(pattern.clone()).or_default() += copies;
+        }
+        Solution { nodes: nodes.into_iter().collect(), unplaced: self.unplaced.clone() }
+    }
 }

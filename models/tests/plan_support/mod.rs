@@ -1,6 +1,9 @@
 //! Small clusters, catalogues and plans for the tests of plans.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod brute;
+pub mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -52,6 +55,7 @@ pub fn instance(
                 interruption: None,
             })
             .collect(),
+        ..InstanceType::default()
     }
 }
 

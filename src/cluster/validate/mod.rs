@@ -3,6 +3,7 @@
 //! A plan for objects that no cluster accepts is worth nothing, and a rule that is misspelled would silently not hold.
 
 mod names;
+mod node_class;
 mod node_pool;
 mod path;
 mod pod;
@@ -16,6 +17,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 pub(crate) use names::{is_dns_label, is_dns_subdomain, labels};
+pub(crate) use node_class::node_class;
 pub(crate) use node_pool::{node, node_pool};
 pub(crate) use path::{Checked, Fault, Path};
 

@@ -1,8 +1,8 @@
 //! What can be bought: which offerings a pool allows, and what a node of one gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Taint;
+use k8s_openapi::api::core::v1::{PodSpec, Taint};
 
 use super::amounts::{Amounts, CPU, MEMORY, PODS, Table, read, read_map};
 use super::kubelet::Settings;
@@ -63,9 +63,36 @@ impl Kind {
     }
 }
 
-/// A pool, ready to judge by.
+/// Values that pods ask for, by label key.
+pub(super) type Asked = BTreeMap<String, BTreeSet<String>>;
+
+/// What pods ask of labels in node selectors and required node affinity.
+pub(super) fn asked<'s>(specs: impl Iterator<Item = &'s PodSpec>) -> Asked {
+    let mut asked = Asked::new();
+    for spec in specs {
+        for (key, value) in spec.node_selector.iter().flatten() {
+            asked.entry(key.clone()).or_default().insert(value.clone());
+        }
+        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
+        for term in required.into_iter().flat_map(|required| &required.node_selector_terms) {
+            for expression in term.match_expressions.iter().flatten() {
+                let values = expression.values.iter().flatten().cloned();
+                asked.entry(expression.key.clone()).or_default().extend(values);
+            }
+        }
+    }
+    asked
+}
+
+/// A pool, ready to judge by, with one choice of values for the labels of its own that it leaves open: the nodes of a
+/// pool that requires `team In (x, y)` bear one of the two, whichever their pods ask for.
 #[derive(Clone, Debug)]
 pub(super) struct Pool<'a> {
+    /// Index of the first entry for the same pool.
+    pub(super) first: usize,
+    /// Whether it is of static capacity: nothing is bought for pods that wait.
+    pub(super) is_static: bool,
     /// Its name.
     pub(super) name: &'a str,
     /// Weight; more is preferred.
@@ -94,40 +121,93 @@ fn is_well_known(key: &str, catalog: &Catalog) -> bool {
             | "kubernetes.io/arch"
             | "kubernetes.io/os"
             | "topology.kubernetes.io/region"
-    ) || key.starts_with("karpenter.k8s.aws/")
-        || catalog.instance_types.iter().any(|instance| instance.labels.contains_key(key))
+    ) || key.split_once('/').is_some_and(|(domain, _)| {
+        matches!(domain, "kubernetes.io" | "karpenter.sh" | "karpenter.k8s.aws") || domain.ends_with(".kubernetes.io")
+    }) || catalog.instance_types.iter().any(|instance| instance.labels.contains_key(key))
+}
+
+/// The most choices of open labels that are looked at.
+const MOST_CHOICES: usize = 256;
+
+/// The labels of a pool's nodes, once for each choice of values for keys that it requires and no offering bears.
+fn open_labels(
+    requirements: &[NodeSelectorRequirementWithMinValues],
+    labels: BTreeMap<String, String>,
+    catalog: &Catalog,
+    asked: &Asked,
+) -> Vec<BTreeMap<String, String>> {
+    let keys: BTreeSet<&str> = requirements
+        .iter()
+        .map(|requirement| requirement.key.as_str())
+        .filter(|key| !labels.contains_key(*key) && !is_well_known(key, catalog))
+        .collect();
+    let mut choices = vec![labels];
+    for key in keys {
+        let of_key = || requirements.iter().filter(|requirement| requirement.key == key);
+        let allowed = |value: &&String| {
+            of_key().all(|it| obeys(Some(value.as_str()), &it.operator, it.values.as_deref().unwrap_or_default()))
+        };
+        let mut values: BTreeSet<&String> = asked.get(key).into_iter().flatten().filter(allowed).collect();
+        let listed = of_key().filter(|it| it.operator == "In").flat_map(|it| it.values.iter().flatten());
+        // One that nobody asks for, for those who avoid the others.
+        let spare = listed.filter(allowed).find(|value| !values.contains(value));
+        values.extend(spare);
+        if !values.is_empty() {
+            choices = choices
+                .iter()
+                .flat_map(|labels| {
+                    values.iter().map(move |value| {
+                        let mut labels = labels.clone();
+                        labels.insert(key.to_owned(), (*value).clone());
+                        labels
+                    })
+                })
+                .take(MOST_CHOICES)
+                .collect();
+        }
+    }
+    choices
 }
 
 impl<'a> Pool<'a> {
-    /// Reads one; the error says what can't be read.
-    pub(super) fn new(table: &mut Table, pool: &'a NodePool, catalog: &Catalog) -> Result<Self, String> {
+    /// Reads one, once for each choice of its open labels, to stand at `first` and after; the error says what can't be
+    /// read.
+    pub(super) fn read(
+        table: &mut Table,
+        pool: &'a NodePool,
+        catalog: &Catalog,
+        asked: &Asked,
+        first: usize,
+    ) -> Result<Vec<Self>, String> {
         let name = pool.metadata.name.as_deref().unwrap_or_default();
         let template = &pool.spec.template;
-        let mut labels = BTreeMap::new();
-        for requirement in &template.spec.requirements {
-            if let ("In", Some([value])) = (requirement.operator.as_str(), requirement.values.as_deref())
-                && !is_well_known(&requirement.key, catalog)
-            {
-                labels.insert(requirement.key.clone(), value.clone());
-            }
-        }
         let given = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
-        labels.extend(given.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        let mut labels: BTreeMap<String, String> =
+            given.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
         labels.insert(NODE_POOL.to_owned(), name.to_owned());
+        if let Some(class) = &template.spec.node_class_ref {
+            let group = if class.group.is_empty() { "karpenter.k8s.aws" } else { &class.group };
+            labels.insert(format!("{group}/{}", class.kind.to_lowercase()), class.name.clone());
+        }
         let limits = pool.spec.limits.clone().unwrap_or_default();
         let most_nodes = limits.get("nodes").map(|most| read("nodes", &most.0)).transpose()?;
         let amounts = limits.iter().filter(|(name, _)| *name != "nodes");
         let columns = amounts.map(|(name, most)| Ok((table.column(name), read(name, &most.0)?)));
-        Ok(Pool {
+        let columns = columns.collect::<Result<Vec<_>, String>>()?;
+        let choices = open_labels(&template.spec.requirements, labels, catalog, asked);
+        let one = |labels| Pool {
+            first,
+            is_static: pool.spec.replicas.is_some(),
             name,
             weight: pool.spec.weight.unwrap_or(0),
             taints: template.spec.taints.as_deref().unwrap_or_default(),
             labels,
             requirements: &template.spec.requirements,
             class: template.spec.node_class_ref.as_ref().map_or("", |class| &class.name),
-            limits: columns.collect::<Result<_, String>>()?,
+            limits: columns.clone(),
             most_nodes,
-        })
+        };
+        Ok(choices.into_iter().map(one).collect())
     }
 
     /// The first requirement that the offering does not meet, if any. A requirement on a key that no offering bears

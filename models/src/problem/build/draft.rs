@@ -21,6 +21,8 @@ pub(crate) struct Draft<'a> {
     pub rules: Rules,
     /// Whether host names are a topology like any other, because no node can be added.
     pub existing_only: bool,
+    /// By node that is there: its bin, if it is one.
+    by_node: Vec<Option<usize>>,
 }
 
 impl<'a> Draft<'a> {
@@ -47,8 +49,15 @@ impl<'a> Draft<'a> {
 
     fn new(model: &'a Model<'a>, parts: Vec<Part>, existing_only: bool) -> Draft<'a> {
         let shapes = parts.len();
-        let mut draft =
-            Draft { model, parts, protos: Vec::new(), bins: Vec::new(), rules: Rules::default(), existing_only };
+        let mut draft = Draft {
+            model,
+            parts,
+            protos: Vec::new(),
+            bins: Vec::new(),
+            rules: Rules::default(),
+            existing_only,
+            by_node: Vec::new(),
+        };
         for (index, proto) in model.protos.iter().enumerate() {
             if existing_only && proto.weight.is_some() {
                 continue;
@@ -73,6 +82,12 @@ impl<'a> Draft<'a> {
                 });
             }
         }
+        draft.by_node = vec![None; model.standing.len()];
+        for (index, bin) in draft.bins.iter().enumerate() {
+            if let BinSource::Existing(node) = bin.source {
+                draft.by_node[node] = Some(index);
+            }
+        }
         rules::ports::rows(&mut draft);
         rules::apart::rows(&mut draft);
         rules::together::rows(&mut draft);
@@ -82,9 +97,9 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    fn finish(self, refused: Vec<(PodRef, String)>) -> Built {
+    fn finish(mut self, refused: Vec<(PodRef, String)>) -> Built {
+        self.drop_empty();
         let model = self.model;
-        // Bins that hold nothing any more keep their number: rules point at them.
         let columns = model.columns.len();
         let demand =
             Array2::from_shape_fn((self.parts.len(), columns), |(shape, column)| self.form(shape).demand[column]);
@@ -119,6 +134,42 @@ impl<'a> Draft<'a> {
             rules: self.rules,
         };
         Built { problem, pods, parts: self.parts, refused }
+    }
+
+    /// Drops bins that admit nobody any more, and renumbers those that rules point at.
+    fn drop_empty(&mut self) {
+        let mut numbers: Vec<Option<usize>> = Vec::with_capacity(self.bins.len());
+        let mut next = 0;
+        for bin in &self.bins {
+            let kept = !bin.admits.is_clear();
+            numbers.push(kept.then_some(next));
+            next += usize::from(kept);
+        }
+        if next == self.bins.len() {
+            return;
+        }
+        let mut kept = numbers.iter().map(Option::is_some);
+        self.protos.retain(|_| kept.next().unwrap_or(false));
+        self.bins.retain(|bin| !bin.admits.is_clear());
+        let renumber = |set: &FixedBitSet| {
+            let mut renumbered = FixedBitSet::with_capacity(next);
+            renumbered.extend(set.ones().filter_map(|bin| numbers[bin]));
+            renumbered
+        };
+        for row in &mut self.rules.node_caps {
+            row.present = row.present.iter().filter_map(|(bin, count)| Some((numbers[*bin]?, *count))).collect();
+        }
+        for row in &mut self.rules.node_togethers {
+            row.satisfied = renumber(&row.satisfied);
+        }
+        for row in &mut self.rules.flexibles {
+            row.bins = renumber(&row.bins);
+        }
+        for row in &mut self.rules.node_budgets {
+            row.per_node = row.per_node.iter().filter_map(|(bin, take)| Some((numbers[*bin]?, *take))).collect();
+        }
+        self.rules.flexibles.retain(|row| !row.bins.is_clear());
+        self.rules.node_budgets.retain(|row| !row.per_node.is_empty());
     }
 
     fn bin_name(&self, proto: &Proto) -> String {
@@ -199,7 +250,7 @@ impl<'a> Draft<'a> {
 
     /// The bin of a node that is there, if it is one.
     pub fn bin_of(&self, node: usize) -> Option<usize> {
-        self.bins.iter().position(|bin| bin.source == BinSource::Existing(node))
+        self.by_node[node]
     }
 
     /// Takes shapes off the bins for which `forbidden` holds.

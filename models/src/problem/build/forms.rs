@@ -29,6 +29,9 @@ pub(crate) struct Form {
     pub member: FixedBitSet,
 }
 
+/// What pods of one form have in common: demand, admission, rules, pod sets and priority.
+type Alike<'a> = (Vec<i64>, usize, &'a BTreeSet<Owned>, &'a FixedBitSet, i32);
+
 /// Pods that can't be placed, with the reason.
 pub(crate) type Refused = Vec<(PodRef, String)>;
 
@@ -42,7 +45,7 @@ pub(crate) fn forms(
 ) -> (Vec<Form>, Refused) {
     let mut refused = Refused::new();
     let hopeless = lonely(snapshot, reading);
-    let mut known: HashMap<(Vec<i64>, usize, &BTreeSet<Owned>, &FixedBitSet, i32), usize> = HashMap::new();
+    let mut known: HashMap<Alike, usize> = HashMap::new();
     let mut forms: Vec<Form> = Vec::new();
     for (index, (group, profile)) in snapshot.pending.iter().zip(&reading.profiles).enumerate() {
         let pods = (0..group.names.count()).map(|pod| PodRef { group: index as u32, index: pod });
@@ -92,14 +95,14 @@ fn lonely(snapshot: &Snapshot, reading: &Reading) -> BTreeMap<usize, String> {
     let mut changed = true;
     while changed {
         changed = false;
-        for index in 0..count {
+        for (index, placed) in placeable.iter_mut().enumerate() {
             let profile = &reading.profiles[index];
-            if !placeable[index]
+            if !*placed
                 && profile.defect.is_none()
                 && snapshot.pending[index].names.count() > 0
                 && needs(index).all(|(_, pods)| profile.member.contains(pods) || available.contains(pods))
             {
-                placeable[index] = true;
+                *placed = true;
                 available.union_with(&profile.member);
                 changed = true;
             }

@@ -1,28 +1,25 @@
 //! From workloads to the pods they would make, and from all objects to a snapshot.
 
+mod notes;
+mod stateful_set;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{
-    LimitRange, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Volume,
-};
+use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, PodSpec, PodTemplateSpec};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use supercargo_models::kubernetes::admission::{self, AdmissionError};
 use supercargo_models::kubernetes::{Owner, PodGroup, PodNames, Snapshot};
 
-use super::error::InputError;
-use super::objects::{Objects, Origin, Read};
-use super::ownership::{Sorted, Workloads, default_scheduler, reason, sort};
-use super::{Loaded, bare, defaults, legacy};
+use crate::cluster::error::InputError;
+use crate::cluster::objects::{Objects, Origin, Read};
+use crate::cluster::ownership::{Sorted, TEMPLATE_HASH, Workloads, default_scheduler, reason, sort};
+use crate::cluster::{Loaded, bare, defaults, legacy, validate};
 
 /// The most pods that one plan is made for.
 const MAX_PODS: u64 = 1_000_000;
-/// Marks a claim that stands for the claims of all replicas of a stateful set that do not have theirs yet.
-const TEMPLATE_ANNOTATION: &str = "supercargo.dev/claim-template";
-
 /// Makes a snapshot of all objects.
 pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
     let workloads = Workloads::of(&objects);
@@ -214,112 +211,13 @@ impl Expansion {
         let Some(mut group) = self.group(workload, template)? else { return Ok(()) };
         let prefix = self.prefix(workload);
         self.count(u64::from(missing), workload.origin, workload.count_field)?;
+        if let Some(hash) = self.sorted.hashes.get(&workload.key()) {
+            group.labels.entry(TEMPLATE_HASH.into()).or_insert_with(|| hash.clone());
+        }
         labels.add(&mut group, &prefix);
         group.names = PodNames::Replicas { prefix, count: missing };
         self.groups.push(group);
         Ok(())
-    }
-
-    fn stateful_set(&mut self, read: Read<StatefulSet>) -> Result<(), InputError> {
-        let spec = read.object.spec;
-        let workload = Workload {
-            kind: "StatefulSet",
-            metadata: &read.object.metadata,
-            origin: &read.origin,
-            field: "spec.template.spec",
-            count_field: "spec.replicas",
-        };
-        let wanted = u32::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
-        let start = spec.ordinals.and_then(|ordinals| ordinals.start).and_then(|start| u32::try_from(start).ok());
-        let start = start.unwrap_or(0);
-        let name = workload.name();
-        let namespace = workload.namespace();
-        let present = self.sorted.present.get(&workload.key()).cloned().unwrap_or_default();
-        let left = u64::from(wanted).saturating_sub(present.len() as u64);
-        self.count(left, &read.origin, workload.count_field)?;
-        let templates = spec.volume_claim_templates.unwrap_or_default();
-        // Replicas with a claim of their own in the input go alone: that claim may tie them to a zone.
-        let mut alone = Vec::new();
-        let mut together = Vec::new();
-        for ordinal in (0..wanted).map(|index| start.saturating_add(index)) {
-            if present.contains(&format!("{name}-{ordinal}")) {
-                continue;
-            }
-            let has_claim = templates.iter().any(|template| {
-                let claim = format!("{}-{name}-{ordinal}", template.metadata.name.as_deref().unwrap_or_default());
-                self.claims.contains(&(namespace.clone(), claim))
-            });
-            if has_claim { alone.push(ordinal) } else { together.push(ordinal) }
-        }
-        if alone.is_empty() && together.is_empty() {
-            return Ok(());
-        }
-        let Some(base) = self.group(&workload, spec.template)? else { return Ok(()) };
-        let prefix = self.prefix(&workload);
-        // Only ordinals from 0 on can be told as a count.
-        let contiguous = together.iter().enumerate().all(|(index, ordinal)| *ordinal as usize == index);
-        let mut groups: Vec<(PodNames, Option<u32>)> = Vec::new();
-        if contiguous && !together.is_empty() {
-            let count = u32::try_from(together.len()).unwrap_or(u32::MAX);
-            groups.push((PodNames::Replicas { prefix: prefix.clone(), count }, None));
-        } else {
-            let single = |ordinal: &u32| (PodNames::Single(format!("{prefix}-{ordinal}")), Some(*ordinal));
-            groups.extend(together.iter().map(single));
-        }
-        for ordinal in &alone {
-            groups.push((PodNames::Single(format!("{prefix}-{ordinal}")), Some(*ordinal)));
-        }
-        for (names, ordinal) in groups {
-            let mut group = base.clone();
-            if let Some(ordinal) = ordinal {
-                let pod = format!("{name}-{ordinal}");
-                group.labels.insert("statefulset.kubernetes.io/pod-name".into(), pod);
-                group.labels.insert("apps.kubernetes.io/pod-index".into(), ordinal.to_string());
-            }
-            if !templates.is_empty() {
-                let mut spec = (*group.spec).clone();
-                for template in &templates {
-                    let claim = self.claim_of(template, &name, &namespace, ordinal);
-                    mount(&mut spec, template.metadata.name.as_deref().unwrap_or_default(), claim);
-                }
-                group.spec = Arc::new(spec);
-            }
-            group.names = names;
-            self.groups.push(group);
-        }
-        Ok(())
-    }
-
-    /// The name of a replica's claim. Where the input has no such claim, one unbound claim of the template's storage
-    /// class stands for those of all such replicas; its name ends with `*`, which no real claim's can.
-    fn claim_of(
-        &mut self,
-        template: &PersistentVolumeClaim,
-        set: &str,
-        namespace: &str,
-        ordinal: Option<u32>,
-    ) -> String {
-        let template_name = template.metadata.name.as_deref().unwrap_or_default();
-        if let Some(ordinal) = ordinal {
-            let own = format!("{template_name}-{set}-{ordinal}");
-            if self.claims.contains(&(namespace.to_string(), own.clone())) {
-                return own;
-            }
-        }
-        let shared = format!("{template_name}-{set}-*");
-        if self.claims.insert((namespace.to_string(), shared.clone())) {
-            let mut claim = template.clone();
-            claim.metadata.name = Some(shared.clone());
-            claim.metadata.namespace = Some(namespace.to_string());
-            claim
-                .metadata
-                .annotations
-                .get_or_insert_default()
-                .insert(TEMPLATE_ANNOTATION.into(), format!("{set}/{template_name}"));
-            claim.status = None;
-            self.made_claims.push(claim);
-        }
-        shared
     }
 
     /// A group of a workload's pods, still without names; `None` where they are not ours to place.
@@ -402,7 +300,7 @@ impl Expansion {
             }
             daemon_sets.push(daemon_set);
         }
-        let mut notes = notes(&objects, &self);
+        let mut notes = notes::notes(&objects, &self);
         let mut node_classes = bare(objects.node_classes);
         for (class, kubelet, origin) in objects.kubelets {
             let position = node_classes.iter().position(|candidate| {
@@ -418,6 +316,8 @@ impl Expansion {
                     origin.describe()
                 ));
             }
+            validate::node_class(&node_classes[position])
+                .map_err(|fault| origin.error(&fault.field, &fault.problem, fault.fix.as_deref()))?;
         }
         let mut node_pools = bare(objects.node_pools);
         if node_pools.is_empty() {
@@ -446,45 +346,6 @@ impl Expansion {
     }
 }
 
-/// What a person should know, besides the pools.
-fn notes(objects: &Objects, expansion: &Expansion) -> Vec<String> {
-    let mut notes = objects.notes.clone();
-    if !objects.skipped.is_empty() {
-        let total: usize = objects.skipped.values().sum();
-        let kinds: Vec<String> = objects.skipped.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        let noun = if total == 1 { "object of a kind that does" } else { "objects of kinds that do" };
-        notes.push(format!("skipped {total} {noun} not matter here: {}", kinds.join(", ")));
-    }
-    for (reason, labels) in &expansion.sorted.left_out {
-        notes.push(format!("left out, because they {reason}: {}", shorten(labels)));
-    }
-    for (class, pod) in &expansion.absent_classes {
-        notes.push(format!("PriorityClass {class} is not in the input: its pods ({pod}, ...) count with priority 0"));
-    }
-    let nodes: BTreeSet<&str> = objects.nodes.iter().filter_map(|read| read.object.metadata.name.as_deref()).collect();
-    let under_way: Vec<String> = objects
-        .node_claims
-        .iter()
-        .filter(|claim| {
-            let node = claim.object.pointer("/status/nodeName").and_then(|name| name.as_str());
-            !node.is_some_and(|node| nodes.contains(node))
-        })
-        .filter_map(|claim| claim.object.pointer("/metadata/name")?.as_str().map(str::to_string))
-        .collect();
-    if !under_way.is_empty() {
-        notes.push(format!("NodeClaims without a node in the input do not count: {}", shorten(&under_way)));
-    }
-    notes
-}
-
-/// The first three of a list, and how many more.
-fn shorten(labels: &[String]) -> String {
-    match labels.len() {
-        0..=3 => labels.join(", "),
-        more => format!("{} and {} more", labels[..3].join(", "), more - 3),
-    }
-}
-
 fn is_finished(job: &Job) -> bool {
     let Some(status) = &job.status else { return false };
     let ended = |kind: &str| matches!(kind, "Complete" | "Failed" | "SuccessCriteriaMet" | "FailureTarget");
@@ -509,7 +370,7 @@ impl Labels {
             Labels::TemplateHash => {
                 // Any value serves that all replicas share and others don't.
                 let hash = fingerprint(&format!("{}/{}/{name}", group.namespace, group.owner.kind));
-                labels.entry("pod-template-hash".into()).or_insert(hash);
+                labels.entry(TEMPLATE_HASH.into()).or_insert(hash);
             }
             Labels::Job => {
                 for key in ["batch.kubernetes.io/job-name", "job-name"] {
@@ -527,15 +388,4 @@ fn fingerprint(text: &str) -> String {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     format!("{hash:016x}")[..10].to_string()
-}
-
-/// Mounts a claim as the volume `name`, in place of one that is called so.
-fn mount(spec: &mut PodSpec, name: &str, claim: String) {
-    let volumes = spec.volumes.get_or_insert_default();
-    volumes.retain(|volume| volume.name != name);
-    volumes.push(Volume {
-        name: name.to_string(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim, read_only: None }),
-        ..Volume::default()
-    });
 }
