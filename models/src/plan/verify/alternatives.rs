@@ -71,8 +71,10 @@ fn across(
     usage: &[Usage],
     spreads: &[Count],
 ) -> Option<String> {
-    let (less, more) = (&state.world.kinds[chosen.kind].capacity, &state.world.kinds[offer.kind].capacity);
-    if usage[chosen.pool].exchanged(less, more).passes(&state.world.pools[chosen.pool]).is_some() {
+    let (less, more) =
+        (&state.world.gives(chosen.pool, chosen.kind).capacity, &state.world.gives(offer.pool, offer.kind).capacity);
+    let pool = &state.world.pools[chosen.pool];
+    if usage[pool.first].exchanged(less, more).passes(pool).is_some() {
         return Some("passes the limits of the pool".to_owned());
     }
     let other = Machine {

@@ -72,7 +72,19 @@ impl<'a> Labels<'a> {
                 _ => None,
             };
         }
-        self.base.get(key).map(String::as_str)
+        self.base.get(key).or_else(|| self.base.get(current_key(key)?)).map(String::as_str)
+    }
+}
+
+/// The current name of a label whose old or vendor's name nodes may lack.
+fn current_key(key: &str) -> Option<&'static str> {
+    match key {
+        "failure-domain.beta.kubernetes.io/zone" | "topology.ebs.csi.aws.com/zone" => Some(ZONE),
+        "failure-domain.beta.kubernetes.io/region" => Some("topology.kubernetes.io/region"),
+        "beta.kubernetes.io/instance-type" => Some(INSTANCE_TYPE),
+        "beta.kubernetes.io/arch" => Some("kubernetes.io/arch"),
+        "beta.kubernetes.io/os" => Some("kubernetes.io/os"),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@ use super::matching::untolerated;
 use super::offerings::{requested, unit};
 use super::profile::HostPort;
 use super::state::{Machine, State};
+use super::volumes::Reach;
 
 /// Judges every machine with a waiting pod on it.
 pub(super) fn check(state: &State, findings: &mut Findings) {
@@ -33,7 +34,12 @@ fn admission(state: &State, machine: &Machine, findings: &mut Findings) {
             );
         }
         if !profile.reaches(&machine.labels) {
-            findings.add(Rule::Volumes, machine.name, format!("a volume of {} can't be reached", profile.name));
+            let why = profile.reach.iter().find_map(|reach| match reach {
+                Reach::Nowhere(why) => Some(why.as_str()),
+                _ => None,
+            });
+            let why = why.unwrap_or("it lies elsewhere");
+            findings.add(Rule::Volumes, machine.name, format!("a volume of {} can't be reached: {why}", profile.name));
         }
     }
 }

@@ -27,8 +27,14 @@ pub(super) fn find<'a>(
     Some((kind, found))
 }
 
-/// The offering that a planned node names, checked against catalogue and pool; `None` if there is no such thing.
-pub(super) fn of_node<'a>(world: &'a World<'a>, node: &'a PlannedNode, findings: &mut Findings) -> Option<Offer<'a>> {
+/// The offering that a planned node names, checked against catalogue and pool; `None` if there is no such thing. Labels
+/// that the pool leaves open are those that the node's pods ask for.
+pub(super) fn of_node<'a>(
+    world: &'a World<'a>,
+    node: &'a PlannedNode,
+    pods: &[(usize, u32)],
+    findings: &mut Findings,
+) -> Option<Offer<'a>> {
     let Some((kind, offering)) = find(world, &node.instance_type, &node.zone, &node.capacity_type) else {
         let message = format!("{} {} in {} is not for sale", node.capacity_type, node.instance_type, node.zone);
         findings.add(Rule::Offering, &node.name, message);
@@ -41,10 +47,17 @@ pub(super) fn of_node<'a>(world: &'a World<'a>, node: &'a PlannedNode, findings:
     if !world.buys(&offering.capacity_type) {
         findings.add(Rule::CapacityType, &node.name, format!("{} was not asked for", offering.capacity_type));
     }
-    let Some(pool) = world.pools.iter().position(|pool| pool.name == node.node_pool) else {
+    let choices: Vec<usize> = (0..world.pools.len()).filter(|at| world.pools[*at].name == node.node_pool).collect();
+    let Some(&first) = choices.first() else {
         findings.add(Rule::PoolRequirements, &node.name, format!("there is no NodePool {}", node.node_pool));
         return None;
     };
+    let suits = |pool: &usize| {
+        let labels =
+            world.pools[*pool].node_labels(world.catalog, &world.catalog.instance_types[kind], offering, &node.name);
+        pods.iter().all(|&(at, _)| world.profiles[at].likes(&labels))
+    };
+    let pool = if choices.len() == 1 { first } else { choices.into_iter().find(suits).unwrap_or(first) };
     let offer = world.offer(pool, kind, offering, Some(&node.name));
     if let Some(requirement) = world.pools[pool].refuses(&offer.labels, world.catalog) {
         let values = requirement.values.as_deref().unwrap_or_default().join(", ");

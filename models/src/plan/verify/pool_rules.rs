@@ -17,11 +17,10 @@ pub(super) struct Usage {
     nodes: i64,
 }
 
-/// By pool: what its nodes have.
+/// By pool (its first entry): what its nodes have.
 pub(super) fn usage(state: &State) -> Vec<Usage> {
     let mut usage = vec![Usage { capacity: Amounts::default(), nodes: 0 }; state.world.pools.len()];
-    let by_name: HashMap<&str, usize> =
-        state.world.pools.iter().enumerate().map(|(at, pool)| (pool.name, at)).collect();
+    let by_name: HashMap<&str, usize> = state.world.pools.iter().map(|pool| (pool.name, pool.first)).collect();
     let mut take = |pool: usize, capacity: &Amounts| {
         usage[pool].capacity.add(capacity, 1);
         usage[pool].nodes += 1;
@@ -32,7 +31,7 @@ pub(super) fn usage(state: &State) -> Vec<Usage> {
         }
     }
     for (_, offer) in state.machines.iter().filter_map(|machine| machine.planned.as_ref()) {
-        take(offer.pool, &state.world.kinds[offer.kind].capacity);
+        take(state.world.pools[offer.pool].first, &state.world.gives(offer.pool, offer.kind).capacity);
     }
     usage
 }
@@ -60,8 +59,11 @@ impl Usage {
 
 /// Limits of pools that got a node.
 pub(super) fn check_limits(state: &State, usage: &[Usage], findings: &mut Findings) {
-    let bought: BTreeSet<usize> =
-        state.machines.iter().filter_map(|machine| machine.planned.as_ref().map(|(_, offer)| offer.pool)).collect();
+    let bought: BTreeSet<usize> = state
+        .machines
+        .iter()
+        .filter_map(|machine| Some(state.world.pools[machine.planned.as_ref()?.1.pool].first))
+        .collect();
     for pool in bought {
         let pool_ref = &state.world.pools[pool];
         if let Some((column, amount, most)) = usage[pool].passes(pool_ref) {
@@ -107,7 +109,8 @@ pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findi
 
 /// Whether one more node of the offer stays within its pool's limits.
 pub(super) fn has_room(state: &State, offer: &Offer, usage: &[Usage]) -> bool {
-    let mut after = usage[offer.pool].exchanged(&Amounts::default(), &state.world.kinds[offer.kind].capacity);
+    let mut after =
+        usage[offer.pool].exchanged(&Amounts::default(), &state.world.gives(offer.pool, offer.kind).capacity);
     after.nodes += 1;
     after.passes(&state.world.pools[offer.pool]).is_none()
 }
@@ -120,12 +123,12 @@ pub(super) fn admits(state: &State, profile: &Profile, offer: &Offer) -> bool {
 /// The first requirement of the pool for which too few values are left among the offerings that could hold these pods:
 /// its key, how many are left, and how many must be.
 fn lacking<'s>(state: &'s State, pool: usize, asked: &Amounts, profiles: &[&Profile]) -> Option<(&'s str, usize, u32)> {
-    let requirements = state.world.pools[pool].requirements;
+    let (requirements, first) = (state.world.pools[pool].requirements, state.world.pools[pool].first);
     let wanting = requirements.iter().filter_map(|requirement| Some((requirement, requirement.min_values?)));
     let mut hosts: Option<Vec<&Offer>> = None;
     for (requirement, least) in wanting {
         let hosts = hosts.get_or_insert_with(|| {
-            let offers = state.offers().iter().filter(|offer| offer.pool == pool);
+            let offers = state.offers().iter().filter(|offer| state.world.pools[offer.pool].first == first);
             offers.filter(|offer| holds(state, offer, asked, profiles)).collect()
         });
         let values: BTreeSet<&str> = hosts.iter().filter_map(|offer| offer.labels.get(&requirement.key)).collect();

@@ -125,7 +125,7 @@ impl<'a> Profile<'a> {
         Ok(Profile {
             requests: pod_requests(table, spec)?,
             ports: host_ports(spec),
-            reach: volumes.reach(identity.namespace, &name, spec)?,
+            reach: volumes.reach(identity.namespace, spec),
             affinity: terms(affinity),
             anti_affinity: terms(anti_affinity),
             spreads: spec
@@ -155,6 +155,7 @@ impl<'a> Profile<'a> {
     /// Whether every volume can be reached from the node.
     pub(super) fn reaches(&self, labels: &Labels) -> bool {
         self.reach.iter().all(|reach| match reach {
+            Reach::Nowhere(_) => false,
             Reach::Terms(terms) => any_term(terms, labels),
             Reach::Label { key, values } => {
                 labels.get(key).is_some_and(|found| values.iter().any(|value| value == found))

@@ -3,7 +3,7 @@
 //!
 //! A domain that received a pod of the constraint's owner may hold at most `maxSkew` matching pods more than the least
 //! of the eligible domains. Eligible are the values on nodes that the inclusion policies let count, and the values on
-//! which the pools could open a node that takes the pod. On the hostname an empty node is always such a domain while
+//! which the heaviest pools that take the pod could open a node for it. On the hostname an empty node is always such a domain while
 //! nodes are opened at all, so the least is 0.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,8 +101,13 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread) -> BTr
         .filter_map(|machine| machine.labels.get(&constraint.key))
         .collect();
     if constraint.key != HOSTNAME {
+        let weights = state.world.pools.iter().map(|pool| pool.weight);
+        let alike = state.world.options.ignore_weights || weights.clone().min() == weights.max();
+        let heaviest = if alike { None } else { state.heaviest(profile) };
         for offer in state.offers() {
-            if let Some(domain) = offer.labels.get(&constraint.key)
+            let used = heaviest.is_none_or(|weight| state.world.pools[offer.pool].weight == weight);
+            if used
+                && let Some(domain) = offer.labels.get(&constraint.key)
                 && !domains.contains(domain)
                 && state.world.fits_alone(profile, offer)
             {

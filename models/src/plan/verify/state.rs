@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Taint;
 use super::amounts::Amounts;
 use super::broken::{Findings, Rule};
 use super::matching::{HOSTNAME, Labels};
-use super::profile::{HostPort, Identity};
+use super::profile::{HostPort, Identity, Profile};
 use super::world::{Offer, World};
 use super::{account, offerings};
 use crate::kubernetes::PodGroup;
@@ -106,12 +106,12 @@ impl<'a> State<'a> {
             if pods.is_empty() {
                 findings.add(Rule::Pods, &node.name, "is to be bought but holds no waiting pod");
             }
-            if let Some(offer) = offerings::of_node(world, node, findings) {
+            if let Some(offer) = offerings::of_node(world, node, &pods, findings) {
                 state.machines.push(Machine {
                     name: &node.name,
                     labels: offer.labels,
                     taints: world.pools[offer.pool].taints,
-                    allocatable: &world.kinds[offer.kind].allocatable,
+                    allocatable: &world.gives(offer.pool, offer.kind).allocatable,
                     taken: offer.overhead.clone(),
                     ports: offer.ports.clone(),
                     pods,
@@ -126,9 +126,9 @@ impl<'a> State<'a> {
                 findings.add(Rule::NodeNames, &node.name, "is listed twice");
             }
         }
-        for node in &world.existing {
-            let mut taken = Amounts::default();
-            let mut ports = Vec::new();
+        for node in world.existing.iter().filter(|node| !node.leaving) {
+            let labels = Labels { name: node.name, offering: None, base: node.labels() };
+            let (mut taken, mut ports) = world.daemons_on(&labels, node.taints(), node.served());
             for &bound in node.bound() {
                 taken.add(&world.profiles[bound].requests, 1);
                 ports.extend(world.profiles[bound].ports.iter().cloned());
@@ -139,7 +139,7 @@ impl<'a> State<'a> {
             }
             state.machines.push(Machine {
                 name: node.name,
-                labels: Labels { name: node.name, offering: None, base: node.labels() },
+                labels,
                 taints: node.taints(),
                 allocatable: &node.kind.allocatable,
                 taken,
@@ -151,7 +151,7 @@ impl<'a> State<'a> {
         let mut unknown: Vec<&str> = on_existing.into_keys().collect();
         unknown.sort_unstable();
         for name in unknown {
-            findings.add(Rule::NodeNames, name, "is no node of the cluster");
+            findings.add(Rule::NodeNames, name, "is no node of the cluster that stays");
         }
         for machine in 0..state.machines.len() {
             for (profile, count) in state.machines[machine].pods.clone() {
@@ -227,6 +227,12 @@ impl<'a> State<'a> {
     /// Whether the pods of a profile wait (and are not bound already).
     pub(super) fn waits(&self, profile: usize) -> bool {
         profile < self.world.waiting
+    }
+
+    /// Weight of the heaviest pool that could open a node for the pod.
+    pub(super) fn heaviest(&self, profile: &Profile) -> Option<i32> {
+        let fitting = self.offers().iter().filter(|offer| self.world.fits_alone(profile, offer));
+        fitting.map(|offer| self.world.pools[offer.pool].weight).max()
     }
 
     /// Every node that could be opened, pool by pool.

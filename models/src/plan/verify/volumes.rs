@@ -15,6 +15,8 @@ use crate::kubernetes::Snapshot;
 pub(super) enum Reach<'a> {
     /// One of the terms must match (a bound volume's node affinity).
     Terms(&'a [NodeSelectorTerm]),
+    /// No node will do: why.
+    Nowhere(String),
     /// A label must have one of the values (a volume's own zone label).
     Label {
         /// Label key.
@@ -49,36 +51,41 @@ impl<'a> Volumes<'a> {
     }
 
     /// From where all claims of a pod can be reached: a bound claim from where its volume can, an unbound one from
-    /// where its class makes volumes. A claim that isn't in the snapshot says nothing.
+    /// where its class makes volumes for their first consumer. A claim that is missing or still to be bound at once, and a
+    /// volume that is missing, keep the pod waiting.
     /// <https://kubernetes.io/docs/concepts/storage/persistent-volumes/#node-affinity>,
     /// <https://kubernetes.io/docs/concepts/storage/storage-classes/#allowed-topologies>
-    pub(super) fn reach(&self, namespace: &str, pod: &str, spec: &'a PodSpec) -> Result<Vec<Reach<'a>>, String> {
+    pub(super) fn reach(&self, namespace: &str, spec: &'a PodSpec) -> Vec<Reach<'a>> {
         let mut reach = Vec::new();
         for volume in spec.volumes.iter().flatten() {
-            if let Some(claim) = &volume.persistent_volume_claim {
-                if let Some(claim) = self.claims.get(&(namespace, claim.claim_name.as_str())) {
-                    self.of_claim(claim, &mut reach)?;
+            if let Some(source) = &volume.persistent_volume_claim {
+                match self.claims.get(&(namespace, source.claim_name.as_str())) {
+                    Some(claim) => self.of_claim(claim, &mut reach),
+                    None => reach.push(Reach::Nowhere(format!("claim {} is missing", source.claim_name))),
                 }
-            } else if let Some(ephemeral) = &volume.ephemeral {
-                let pod = pod.rsplit('/').next().unwrap_or(pod);
-                if let Some(claim) = self.claims.get(&(namespace, format!("{pod}-{}", volume.name).as_str())) {
-                    self.of_claim(claim, &mut reach)?;
-                } else if let Some(template) = &ephemeral.volume_claim_template {
-                    self.of_class(template.spec.storage_class_name.as_deref(), &mut reach);
-                }
+            } else if let Some(template) = volume.ephemeral.as_ref().and_then(|it| it.volume_claim_template.as_ref()) {
+                reach.extend(self.class(template.spec.storage_class_name.as_deref()).and_then(topologies));
             }
         }
-        Ok(reach)
+        reach
     }
 
-    fn of_claim(&self, claim: &PersistentVolumeClaim, reach: &mut Vec<Reach<'a>>) -> Result<(), String> {
+    fn of_claim(&self, claim: &PersistentVolumeClaim, reach: &mut Vec<Reach<'a>>) {
         let spec = claim.spec.as_ref();
         let bound = spec.and_then(|spec| spec.volume_name.as_deref()).filter(|name| !name.is_empty());
-        let Some(volume) = bound.and_then(|name| self.volumes.get(name)) else {
-            if bound.is_none() {
-                self.of_class(spec.and_then(|spec| spec.storage_class_name.as_deref()), reach);
+        let Some(name) = bound else {
+            let class = self.class(spec.and_then(|spec| spec.storage_class_name.as_deref()));
+            match class {
+                Some(class) if class.volume_binding_mode.as_deref().unwrap_or("Immediate") == "Immediate" => {
+                    reach.push(Reach::Nowhere("its claim waits to be bound".to_owned()));
+                }
+                class => reach.extend(class.and_then(topologies)),
             }
-            return Ok(());
+            return;
+        };
+        let Some(volume) = self.volumes.get(name) else {
+            reach.push(Reach::Nowhere(format!("volume {name} is missing")));
+            return;
         };
         let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
         if let Some(required) = affinity.and_then(|affinity| affinity.required.as_ref()) {
@@ -89,22 +96,23 @@ impl<'a> Volumes<'a> {
                 reach.push(Reach::Label { key: ZONE, values: zones.split("__").map(str::to_owned).collect() });
             }
         }
-        Ok(())
     }
 
-    fn of_class(&self, name: Option<&str>, reach: &mut Vec<Reach<'a>>) {
-        let class = match name {
+    /// The class of that name; without one, the default class.
+    fn class(&self, name: Option<&str>) -> Option<&'a StorageClass> {
+        match name {
             Some(name) => self.classes.get(name).copied(),
             None => self.classes.values().copied().find(|class| {
                 class.metadata.annotations.as_ref().is_some_and(|annotations| {
                     annotations.get("storageclass.kubernetes.io/is-default-class").is_some_and(|value| value == "true")
                 })
             }),
-        };
-        if let Some(topologies) = class.and_then(|class| class.allowed_topologies.as_deref())
-            && !topologies.is_empty()
-        {
-            reach.push(Reach::Topologies(topologies));
         }
     }
+}
+
+/// Where a class makes volumes, if it says so.
+fn topologies(class: &StorageClass) -> Option<Reach<'_>> {
+    let topologies = class.allowed_topologies.as_deref().filter(|topologies| !topologies.is_empty())?;
+    Some(Reach::Topologies(topologies))
 }

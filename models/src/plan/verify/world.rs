@@ -1,15 +1,16 @@
 //! Objects and catalogue, read once: pods, pools, daemons, nodes that are there, and what could be opened.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint, Toleration};
 
 use super::amounts::{Amounts, Table};
 use super::broken::{Findings, Rule};
+use super::kubelet::Settings;
 use super::matching::{Labels, NODE_POOL};
 use super::profile::{HostPort, Identity, Profile};
-use super::supply::{Kind, Pool, existing};
+use super::supply::{Kind, Pool, asked, existing};
 use super::volumes::Volumes;
 use super::{VerifyOptions, matching};
 use crate::catalog::{Catalog, Offering};
@@ -24,8 +25,10 @@ pub(super) struct World<'a> {
     pub(super) options: &'a VerifyOptions,
     /// Names of resources.
     pub(super) table: Table,
-    /// By instance type of the catalogue: what a node of it gives.
-    pub(super) kinds: Vec<Kind>,
+    /// By node class that a pool names (the first says nothing) and instance type: what a node gives.
+    kinds: Vec<Vec<Kind>>,
+    /// By pool: its node class, as an index into `kinds`.
+    class_of: Vec<usize>,
     /// Position of each instance type.
     kind_of: HashMap<&'a str, usize>,
     /// The pools.
@@ -55,6 +58,10 @@ pub(super) struct Existing<'a> {
     pub(super) kind: Kind,
     /// Profiles of the pods bound to it.
     bound: Vec<usize>,
+    /// Daemon sets, as `namespace/name`, that have their pod on it already.
+    served: BTreeSet<String>,
+    /// Whether it is being deleted: nothing may be placed on it, and what stands on it doesn't count.
+    pub(super) leaving: bool,
 }
 
 impl Existing<'_> {
@@ -66,6 +73,11 @@ impl Existing<'_> {
     /// Its taints, the one of a cordoned node included.
     pub(super) fn taints(&self) -> &[Taint] {
         &self.taints
+    }
+
+    /// Daemon sets, as `namespace/name`, that have their pod on it already.
+    pub(super) fn served(&self) -> &BTreeSet<String> {
+        &self.served
     }
 
     /// Profiles of the pods bound to it.
@@ -132,19 +144,37 @@ impl<'a> World<'a> {
             findings.add(Rule::Input, subject, message);
             readable = false;
         };
-        let mut kinds = Vec::with_capacity(catalog.instance_types.len());
-        for instance in &catalog.instance_types {
-            match Kind::new(&mut table, instance) {
-                Ok(kind) => kinds.push(kind),
-                Err(message) => note(&instance.name, message),
-            }
-        }
         let mut pools = Vec::new();
+        let daemon_specs = snapshot.daemon_sets.iter().filter_map(|daemon| daemon.spec.template.spec.as_ref());
+        let asked = asked(snapshot.pending.iter().map(|group| group.spec.as_ref()).chain(daemon_specs));
         for pool in &snapshot.node_pools {
-            match Pool::new(&mut table, pool, catalog) {
-                Ok(pool) => pools.push(pool),
+            match Pool::read(&mut table, pool, catalog, &asked, pools.len()) {
+                Ok(choices) => pools.extend(choices),
                 Err(message) => note(pool.metadata.name.as_deref().unwrap_or_default(), message),
             }
+        }
+        let (mut settings, mut class_of) = (vec![Settings::default()], Vec::new());
+        for pool in &pools {
+            let class = snapshot.node_classes.iter().find(|class| class["metadata"]["name"] == pool.class);
+            match class.map(Settings::new) {
+                None => class_of.push(0),
+                Some(Ok(read)) => {
+                    class_of.push(settings.len());
+                    settings.push(read);
+                }
+                Some(Err(message)) => note(pool.class, message),
+            }
+        }
+        let mut kinds = Vec::new();
+        for settings in &settings {
+            let mut of_class = Vec::with_capacity(catalog.instance_types.len());
+            for instance in &catalog.instance_types {
+                match Kind::new(&mut table, instance, settings) {
+                    Ok(kind) => of_class.push(kind),
+                    Err(message) => note(&instance.name, message),
+                }
+            }
+            kinds.push(of_class);
         }
         let mut profiles = Vec::with_capacity(snapshot.pending.len() + snapshot.bound.len());
         for group in &snapshot.pending {
@@ -157,14 +187,20 @@ impl<'a> World<'a> {
         }
         let waiting = profiles.len();
         let mut bound_to: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut served: HashMap<&str, BTreeSet<String>> = HashMap::new();
         for pod in snapshot.bound.iter().filter(|pod| !is_gone(pod)) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
             let name = format!("{namespace}/{}", pod.metadata.name.as_deref().unwrap_or_default());
             let Some(spec) = &pod.spec else { continue };
+            let node = spec.node_name.as_deref().unwrap_or_default();
+            let owners = pod.metadata.owner_references.iter().flatten();
+            for owner in owners.filter(|owner| owner.kind == "DaemonSet") {
+                served.entry(node).or_default().insert(format!("{namespace}/{}", owner.name));
+            }
             let identity = Identity { namespace, labels: pod.metadata.labels.as_ref().unwrap_or(&EMPTY) };
             match Profile::new(name.clone(), identity, spec, &mut table, &volumes) {
                 Ok(profile) => {
-                    bound_to.entry(spec.node_name.as_deref().unwrap_or_default()).or_default().push(profiles.len());
+                    bound_to.entry(node).or_default().push(profiles.len());
                     profiles.push(profile);
                 }
                 Err(message) => note(&name, message),
@@ -192,6 +228,8 @@ impl<'a> World<'a> {
                     taints: taints_of(node),
                     kind,
                     bound: bound_to.remove(name).unwrap_or_default(),
+                    served: served.remove(name).unwrap_or_default(),
+                    leaving: node.metadata.deletion_timestamp.is_some(),
                 }),
                 Err(message) => note(name, message),
             }
@@ -209,6 +247,7 @@ impl<'a> World<'a> {
             options,
             table,
             kinds,
+            class_of,
             kind_of,
             pools,
             profiles,
@@ -217,6 +256,11 @@ impl<'a> World<'a> {
             namespaces,
             existing: existing_nodes,
         })
+    }
+
+    /// What a node of an instance type gives in a pool.
+    pub(super) fn gives(&self, pool: usize, kind: usize) -> &Kind {
+        &self.kinds[self.class_of[pool]][kind]
     }
 
     /// Index of an instance type.
@@ -232,6 +276,28 @@ impl<'a> World<'a> {
             .is_none_or(|allowed| allowed.iter().any(|capacity| capacity == capacity_type))
     }
 
+    /// What the daemons that land on a node take, and their host ports; without those that are there already.
+    pub(super) fn daemons_on(
+        &self,
+        labels: &Labels,
+        taints: &[Taint],
+        served: &BTreeSet<String>,
+    ) -> (Amounts, Vec<HostPort>) {
+        let mut overhead = Amounts::default();
+        let mut ports = Vec::new();
+        for (daemon, tolerations) in &self.daemons {
+            if !served.contains(&daemon.name)
+                && daemon.likes(labels)
+                && daemon.reaches(labels)
+                && matching::untolerated(tolerations, taints).is_none()
+            {
+                overhead.add(&daemon.requests, 1);
+                ports.extend(daemon.ports.iter().cloned());
+            }
+        }
+        (overhead, ports)
+    }
+
     /// A node of an offering for a pool, with the daemons that land on it.
     pub(super) fn offer<'b>(
         &'b self,
@@ -242,18 +308,8 @@ impl<'a> World<'a> {
     ) -> Offer<'b> {
         let instance = &self.catalog.instance_types[kind];
         let labels = self.pools[pool].node_labels(self.catalog, instance, offering, name.unwrap_or(NAMELESS));
-        let mut overhead = Amounts::default();
-        let mut ports = Vec::new();
-        for (daemon, tolerations) in &self.daemons {
-            if daemon.likes(&labels)
-                && daemon.reaches(&labels)
-                && matching::untolerated(tolerations, self.pools[pool].taints).is_none()
-            {
-                overhead.add(&daemon.requests, 1);
-                ports.extend(daemon.ports.iter().cloned());
-            }
-        }
-        let mut room = self.kinds[kind].allocatable.clone();
+        let (overhead, ports) = self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
+        let mut room = self.gives(pool, kind).allocatable.clone();
         room.add(&overhead, -1);
         Offer { pool, kind, offering, labels, overhead, room, ports }
     }
@@ -261,6 +317,9 @@ impl<'a> World<'a> {
     /// Every offering that the pool allows.
     pub(super) fn offers_of<'b>(&'b self, pool: usize) -> Vec<Offer<'b>> {
         let mut offers = Vec::new();
+        if self.pools[pool].is_static {
+            return offers;
+        }
         for (kind, instance) in self.catalog.instance_types.iter().enumerate() {
             for offering in instance.offerings.iter().filter(|offering| self.buys(&offering.capacity_type)) {
                 let labels = self.pools[pool].node_labels(self.catalog, instance, offering, NAMELESS);
