@@ -110,12 +110,12 @@ pub fn plan(
             let (pods, cost) = answer.worth();
             let (best_pods, best_cost) = best.worth();
             if pods > best_pods || (pods == best_pods && cost <= best_cost) {
-                let bound = best.outcome.lower_bound.filter(|_| pods == best_pods);
+                let bound = best.outcome.lower_bound;
                 let greedy = best.outcome.greedy_cost;
                 let optimal = best.outcome.status == Status::Optimal && cost == best_cost;
                 best = answer;
                 // Without the preferences nothing cheaper exists than the bound says: that is the bound that counts.
-                best.outcome.lower_bound = bound.or(best.outcome.lower_bound.filter(|_| pods > best_pods).map(|_| 0));
+                best.outcome.lower_bound = if pods > best_pods { best.outcome.lower_bound.map(|_| 0) } else { bound };
                 best.outcome.greedy_cost = greedy;
                 best.outcome.status = match best.outcome.status {
                     _ if optimal => Status::Optimal,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kubernetes::{Owner, PodGroup, PodNames};
+use crate::plan::verify::{VerifyOptions, verify};
 use crate::problem::build::build;
 use crate::problem::{Pattern, Solution, Violation};
 
@@ -150,7 +151,10 @@ fn group(name: &str, count: u32, cpu: &str, more: Value) -> PodGroup {
 }
 
 fn planned(snapshot: &Snapshot) -> Plan {
-    plan(snapshot, &catalog(), &Options::default(), &Settings::default(), &Endless, &first_fit).unwrap()
+    let plan = plan(snapshot, &catalog(), &Options::default(), &Settings::default(), &Endless, &first_fit).unwrap();
+    let broken = verify(snapshot, &catalog(), &VerifyOptions::default(), &plan).err().unwrap_or_default();
+    assert!(broken.is_empty(), "{broken:#?}");
+    plan
 }
 
 fn built(snapshot: &Snapshot, options: &Options) -> Built {
@@ -191,7 +195,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn node(name: &str, zone: &str, cpu: &str) -> k8s_openapi::api::core::v1::Node {
     serde_json::from_value(json!({
-        "metadata": {"name": name, "labels": {ZONE: zone, "kubernetes.io/arch": "amd64", "karpenter.sh/nodepool": "default"}},
+        "metadata": {"name": name, "labels": {ZONE: zone, HOST: name, "kubernetes.io/arch": "amd64", "karpenter.sh/nodepool": "default"}},
         "status": {"allocatable": {"cpu": cpu, "memory": "32Gi", "pods": "10"}, "capacity": {"cpu": cpu},
             "conditions": [{"type": "Ready", "status": "True"}]}}))
     .unwrap()

@@ -103,6 +103,7 @@ fn on_nodes(draft: &mut Draft, name: String, owners: &ShapeSet, members: &ShapeS
         let exclusive = NodeExclusive { name: name.clone(), left: owners.clone(), right: others };
         draft.rules.node_exclusives.push(exclusive);
     }
+    draft.forbid_without(owners, HOSTNAME);
     // A unit of several pods is alone on its node where the rule binds it at all (see the forms).
     draft.forbid(owners, |bin, _| present.get(&bin).is_some_and(|count| *count >= max_skew));
     if !counted.is_clear() {

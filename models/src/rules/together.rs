@@ -21,6 +21,8 @@ pub(crate) fn rows(draft: &mut Draft) {
         let topology = draft.topology(key);
         if let Some(topology) = topology {
             draft.forbid(&owners, |_, bin| bin.domains[topology].is_none());
+        } else {
+            draft.forbid_without(&owners, key);
         }
         let units: usize = of_themselves.ones().map(|shape| draft.parts[shape].pods).sum();
         let parts = of_themselves.count_ones(..);

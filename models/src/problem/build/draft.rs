@@ -253,6 +253,15 @@ impl<'a> Draft<'a> {
         self.by_node[node]
     }
 
+    /// Takes shapes off nodes that are there and have no label of this key: they are in no domain of it.
+    pub fn forbid_without(&mut self, shapes: &ShapeSet, key: &str) {
+        let model = self.model;
+        self.forbid(shapes, |_, bin| match bin.source {
+            BinSource::Existing(node) => model.standing[node].label(key).is_none(),
+            BinSource::Offering(_) => false,
+        });
+    }
+
     /// Takes shapes off the bins for which `forbidden` holds.
     pub fn forbid(&mut self, shapes: &ShapeSet, forbidden: impl Fn(usize, &Bin) -> bool) {
         for (index, bin) in self.bins.iter_mut().enumerate() {

@@ -92,6 +92,9 @@ pub(crate) fn billionths(dollars: f64) -> i64 {
 /// Whether a label comes from the cloud or Kubernetes, so that a pool's requirement on it selects and doesn't set.
 fn is_known(key: &str, catalog_keys: &BTreeSet<&str>) -> bool {
     let prefix = key.split_once('/').map(|(prefix, _)| prefix).unwrap_or_default();
+    if prefix == "node-restriction.kubernetes.io" || prefix.ends_with(".node-restriction.kubernetes.io") {
+        return false; // the part of Kubernetes' domain that is the user's own
+    }
     catalog_keys.contains(key)
         || prefix == "kubernetes.io"
         || prefix.ends_with(".kubernetes.io")

@@ -81,7 +81,6 @@ pub(crate) fn standing(
         for (key, value) in node.metadata.labels.iter().flatten() {
             labels.entry(current_key(key).to_owned()).or_insert_with(|| value.clone());
         }
-        labels.entry(super::market::HOSTNAME.to_owned()).or_insert_with(|| name.clone());
         let taints: Vec<Taint> = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
         preferences |= taints.iter().any(|taint| taint.effect == "PreferNoSchedule");
         let status = node.status.as_ref();
