@@ -6,15 +6,15 @@
 //! step covers the first shape that is not covered yet, so orders of the same patterns are one path.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use super::Control;
 use super::columns::master::{Master, dollars};
 use super::incumbent::trimmed;
-use crate::problem::{Pattern, Solution};
+use crate::problem::{Pattern, Problem, Solution};
 
-/// States that are kept at most.
-const STATES: usize = 3_000_000;
+/// The most states that a table is kept for.
+const STATES: usize = 6_000_000;
 
 /// What the search came to.
 pub(super) struct Covered {
@@ -27,13 +27,14 @@ pub(super) struct Covered {
 /// A state on the heap: its cost above the bound in billionths, and its number.
 type Entry = Reverse<(i64, usize)>;
 
+/// States by number: what is left of each shape, in a mixed radix, so that a state is one number and a table holds all.
 struct States {
-    rest: Vec<Vec<u32>>,
+    strides: Vec<usize>,
+    /// Cost above the bound so far, by state; the greatest number where it was not reached.
     excess: Vec<i64>,
     /// The state before, and the pattern that led from it to this one.
-    from: Vec<(usize, usize)>,
+    from: Vec<(u32, u32)>,
     done: Vec<bool>,
-    number: BTreeMap<Vec<u32>, usize>,
 }
 
 /// Looks for the cheapest cover below the incumbent's cost. The patterns must be all of reduced cost at most
@@ -49,6 +50,7 @@ pub(super) fn search(
     let problem = master.problem;
     let shapes = problem.shapes.len();
     let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let units: u32 = demand.iter().sum();
     let base: f64 = demand.iter().zip(duals).map(|(&count, dual)| f64::from(count) * dual).sum();
     // In whole billionths, rounded down, so that no path seems longer than it is by more than what `ceiling` adds.
     let reduced: Vec<i64> = patterns
@@ -71,14 +73,12 @@ pub(super) fn search(
     for list in &mut holding {
         list.sort_by_key(|&index| (reduced[index], index));
     }
-    let mut states = States {
-        rest: vec![demand.clone()],
-        excess: vec![0],
-        from: vec![(usize::MAX, usize::MAX)],
-        done: vec![false],
-        number: BTreeMap::from([(demand, 0)]),
-    };
-    let mut heap: BinaryHeap<Entry> = BinaryHeap::from([Reverse((0, 0))]);
+    let nothing = Covered { solution: None, bound: 0.0 };
+    let Some(mut states) = States::new(&demand) else { return nothing };
+    let all = states.excess.len() - 1;
+    states.excess[all] = 0;
+    let mut heap: BinaryHeap<Entry> = BinaryHeap::from([Reverse((0, all))]);
+    let mut rest = demand.clone();
     let mut taken = 0_u64;
     while let Some(Reverse((excess, number))) = heap.pop() {
         if states.done[number] {
@@ -86,11 +86,11 @@ pub(super) fn search(
         }
         states.done[number] = true;
         taken += 1;
-        let proven = base + excess as f64 * 1e-9 - 1e-9 * states.depth(number) as f64;
-        if taken > steps || states.rest.len() > STATES || (taken.is_multiple_of(64) && control.exhausted()) {
+        let proven = base + excess as f64 * 1e-9 - 1e-9 * f64::from(units);
+        if taken > steps || (taken.is_multiple_of(64) && control.exhausted()) {
             return Covered { solution: None, bound: proven };
         }
-        let rest = states.rest[number].clone();
+        states.rest(number, &mut rest);
         let Some(&shape) = order.iter().find(|&&shape| rest[shape] > 0) else {
             return Covered { solution: Some(trimmed(master, states.path(number, patterns))), bound: proven };
         };
@@ -99,20 +99,30 @@ pub(super) fn search(
             if sum > ceiling {
                 break;
             }
-            let mut next = rest.clone();
+            let mut next = number;
             for &(shape, units) in &patterns[index].counts {
                 let shape = shape as usize;
-                let beyond = units.saturating_sub(next[shape]);
-                next[shape] -= units - beyond;
-                sum += worth[shape] * i64::from(beyond);
+                let covered = units.min(rest[shape]);
+                next -= states.strides[shape] * covered as usize;
+                sum += worth[shape] * i64::from(units - covered);
             }
-            if sum <= ceiling {
-                states.reach(next, sum, (number, index), &mut heap);
+            if sum <= ceiling && sum < states.excess[next] {
+                states.excess[next] = sum;
+                states.from[next] = (number as u32, index as u32);
+                heap.push(Reverse((sum, next)));
             }
         }
     }
     // No path below the ceiling is left: the incumbent is optimal.
     Covered { solution: None, bound: dollars(incumbent) }
+}
+
+/// Whether the states of a problem fit the table.
+pub(super) fn holds(problem: &Problem) -> bool {
+    let states = problem.shapes.iter().try_fold(1_usize, |states, shape| {
+        states.checked_mul(shape.count as usize + 1).filter(|states| *states <= STATES)
+    });
+    states.is_some()
 }
 
 /// The shapes whose units are worth most first: they are on the fewest patterns.
@@ -123,40 +133,36 @@ fn order(demand: &[u32], duals: &[f64]) -> Vec<usize> {
 }
 
 impl States {
-    fn reach(&mut self, rest: Vec<u32>, excess: i64, from: (usize, usize), heap: &mut BinaryHeap<Entry>) {
-        if let Some(&number) = self.number.get(&rest) {
-            if excess < self.excess[number] {
-                self.excess[number] = excess;
-                self.from[number] = from;
-                heap.push(Reverse((excess, number)));
-            }
-            return;
+    /// A table for all states, or `None` where they are too many.
+    fn new(demand: &[u32]) -> Option<Self> {
+        let mut strides = Vec::with_capacity(demand.len());
+        let mut size = 1_usize;
+        for &count in demand {
+            strides.push(size);
+            size = size.checked_mul(count as usize + 1).filter(|size| *size <= STATES)?;
         }
-        let number = self.rest.len();
-        self.number.insert(rest.clone(), number);
-        self.rest.push(rest);
-        self.excess.push(excess);
-        self.from.push(from);
-        self.done.push(false);
-        heap.push(Reverse((excess, number)));
+        Some(States {
+            strides,
+            excess: vec![i64::MAX; size],
+            from: vec![(u32::MAX, u32::MAX); size],
+            done: vec![false; size],
+        })
     }
 
-    fn depth(&self, number: usize) -> usize {
-        let mut depth = 0;
-        let mut at = number;
-        while self.from[at].0 != usize::MAX {
-            depth += 1;
-            at = self.from[at].0;
+    fn rest(&self, number: usize, rest: &mut [u32]) {
+        let mut left = number;
+        for (count, &stride) in rest.iter_mut().zip(&self.strides).rev() {
+            *count = (left / stride) as u32;
+            left %= stride;
         }
-        depth
     }
 
     fn path(&self, number: usize, patterns: &[Pattern]) -> Vec<(Pattern, u32)> {
         let mut nodes = Vec::new();
-        let mut at = number;
-        while self.from[at].0 != usize::MAX {
-            nodes.push((patterns[self.from[at].1].clone(), 1));
-            at = self.from[at].0;
+        let mut at = self.from[number];
+        while at.0 != u32::MAX {
+            nodes.push((patterns[at.1 as usize].clone(), 1));
+            at = self.from[at.0 as usize];
         }
         nodes
     }

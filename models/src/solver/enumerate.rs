@@ -35,7 +35,7 @@ pub(super) fn close(
     patterns.dedup();
     let master = &columns.master;
     let plain = master.extras.len() == problem.shapes.len() && master.rows.len() == problem.shapes.len();
-    if plain {
+    if plain && cover::holds(problem) {
         let steps = settings.iterations.map_or(u64::MAX, |iterations| iterations.saturating_mul(1000));
         let found = cover::search(master, &patterns, &columns.duals, state.cost(), steps, control);
         if let Some(solution) = found.solution {

@@ -9,7 +9,8 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::{
-    Control, Method, Outcome, Progress, Settings, Status, bound, complete, dive, enumerate, greedy, improve, integer,
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
+    integer,
 };
 use crate::problem::{Problem, Solution};
 
@@ -312,6 +313,20 @@ fn search<'a>(
         return Ok(state);
     }
     if let Some(gap) = gap {
+        // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
+        let short = Slice::of(control, 0.06);
+        let rounds = settings.iterations.unwrap_or(u64::MAX);
+        if let Ok((partial, _)) = dive::dive(problem, &columns, &state.solution(), state.cost(), rounds, &short) {
+            state.offer(complete::complete(problem, &partial, Some(&prices), &short), "dive");
+        }
+        let known = state.best(|best| best.bound);
+        if cover::holds(problem) && !state.done(gap) {
+            state.offer(improve::improve(problem, state.solution(), known, settings, &short), "improve");
+        }
+        stages.end("first dive");
+        if state.done(gap) {
+            return Ok(state);
+        }
         let slice = Slice::of(control, 0.6);
         enumerate::close(&state, &columns, &pricing, settings, &slice)?;
         stages.end("enumerate");
