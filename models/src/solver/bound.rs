@@ -15,7 +15,10 @@ use crate::problem::{BinSource, Problem};
 ///
 /// `uppers[b]` is at least the value of every pattern of bin `b` under the duals; `None` for a bin that no solution
 /// needs (nothing fits, or it costs more than the incumbent).
-pub fn lagrangian(master: &Master, duals: &[f64], uppers: &[Option<f64>]) -> f64 {
+///
+/// Tells the duals as they were used, too: of the right sign, scaled, and without those on the copies of a bin. Under
+/// them a pattern in a solution of cost `c` has a reduced cost of at most `c` less the bound.
+pub fn lagrangian(master: &Master, duals: &[f64], uppers: &[Option<f64>]) -> (f64, Vec<f64>) {
     let problem = master.problem;
     let duals: Vec<f64> = master
         .rows
@@ -56,14 +59,20 @@ pub fn lagrangian(master: &Master, duals: &[f64], uppers: &[Option<f64>]) -> f64
             extra.cost - scale * extra.terms.iter().map(|&(row, factor)| factor * duals[row]).sum::<f64>();
         bound += reduced * if reduced > 0.0 { extra.lower } else { extra.upper };
     }
-    if bound.is_finite() { bound } else { 0.0 }
+    let used = duals.iter().zip(&copies).map(|(dual, copies)| if *copies { 0.0 } else { scale * dual }).collect();
+    (if bound.is_finite() { bound } else { 0.0 }, used)
+}
+
+/// The greatest common divisor of all prices: the cost of every solution is a multiple of it.
+pub fn price_step(problem: &Problem) -> i64 {
+    problem.bins.iter().fold(0_i64, |step, bin| greatest_common_divisor(step, bin.price)).max(1)
 }
 
 /// A bound in dollars as billionths: a little less for what floating point may have lost, then up to the next sum
 /// that prices can make.
 pub fn rounded(problem: &Problem, bound: f64) -> i64 {
     let safe = (bound - 1e-8 * bound.abs() - 2e-9).max(0.0);
-    let step = problem.bins.iter().fold(0_i64, |step, bin| greatest_common_divisor(step, bin.price)).max(1);
+    let step = price_step(problem);
     let whole = (safe * 1e9).ceil() as i64;
     (whole + step - 1) / step * step
 }

@@ -3,7 +3,9 @@
 pub mod bound;
 pub mod columns;
 pub mod complete;
+mod cover;
 mod dive;
+mod enumerate;
 mod fill;
 pub mod greedy;
 pub mod highs;

@@ -8,7 +8,10 @@ use super::columns::{ColumnLimits, Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
-use super::{Control, Method, Outcome, Progress, Settings, Status, bound, complete, dive, greedy, improve, integer};
+use super::{
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
+    integer,
+};
 use crate::problem::{Problem, Solution};
 
 /// A gap that counts as none.
@@ -139,16 +142,16 @@ impl<'a> Stages<'a> {
 }
 
 /// The best solution and the best bound, shared by stages that run side by side.
-struct State<'a> {
-    problem: &'a Problem,
+pub(super) struct State<'a> {
+    pub(super) problem: &'a Problem,
     control: &'a dyn Control,
     inner: Mutex<Best>,
 }
 
-struct Best {
+pub(super) struct Best {
     rank: (Vec<u64>, i64),
     solution: Solution,
-    bound: Option<i64>,
+    pub(super) bound: Option<i64>,
     notes: Vec<String>,
 }
 
@@ -158,21 +161,21 @@ impl<'a> State<'a> {
         State { problem, control, inner: Mutex::new(best) }
     }
 
-    fn best<T>(&self, look: impl FnOnce(&mut Best) -> T) -> T {
+    pub(super) fn best<T>(&self, look: impl FnOnce(&mut Best) -> T) -> T {
         let mut guard = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         look(&mut guard)
     }
 
-    fn solution(&self) -> Solution {
+    pub(super) fn solution(&self) -> Solution {
         self.best(|best| best.solution.clone())
     }
 
-    fn cost(&self) -> i64 {
+    pub(super) fn cost(&self) -> i64 {
         self.best(|best| best.rank.1)
     }
 
     /// Takes a solution that is better than the incumbent and obeys every rule.
-    fn offer(&self, solution: Solution, stage: &'static str) {
+    pub(super) fn offer(&self, solution: Solution, stage: &'static str) {
         let found = rank(self.problem, &solution);
         if self.best(|best| found >= best.rank) || !self.problem.violations(&solution).is_empty() {
             return;
@@ -196,19 +199,19 @@ impl<'a> State<'a> {
     }
 
     /// Takes a bound for the units that the incumbent places.
-    fn offer_bound(&self, bound: i64) {
+    pub(super) fn offer_bound(&self, bound: i64) {
         self.best(|best| {
             let bound = bound.min(best.rank.1);
             best.bound = Some(best.bound.map_or(bound, |known| known.max(bound)));
         });
     }
 
-    fn note(&self, text: String) {
+    pub(super) fn note(&self, text: String) {
         self.best(|best| best.notes.push(text));
     }
 
     /// Whether the gap is as small as asked for.
-    fn done(&self, gap: f64) -> bool {
+    pub(super) fn done(&self, gap: f64) -> bool {
         self.best(|best| {
             let cost = best.rank.1;
             best.bound.is_some_and(|bound| cost <= bound || (cost - bound) as f64 <= gap.max(1e-9) * cost as f64)
@@ -308,6 +311,28 @@ fn search<'a>(
     stages.end("columns");
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() || columns.solution.duals.is_empty() {
         return Ok(state);
+    }
+    if let Some(gap) = gap {
+        // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
+        let short = Slice::of(control, 0.06);
+        let rounds = settings.iterations.unwrap_or(u64::MAX);
+        if let Ok((partial, _)) = dive::dive(problem, &columns, &state.solution(), state.cost(), rounds, &short) {
+            state.offer(complete::complete(problem, &partial, Some(&prices), &short), "dive");
+        }
+        let known = state.best(|best| best.bound);
+        if cover::holds(problem) && !state.done(gap) {
+            state.offer(improve::improve(problem, state.solution(), known, settings, &short), "improve");
+        }
+        stages.end("first dive");
+        if state.done(gap) {
+            return Ok(state);
+        }
+        let slice = Slice::of(control, 0.6);
+        enumerate::close(&state, &columns, &pricing, settings, &slice)?;
+        stages.end("enumerate");
+        if state.done(gap) || control.exhausted() {
+            return Ok(state);
+        }
     }
     integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
     stages.end("integer");

@@ -277,6 +277,11 @@ impl<'a> Master<'a> {
         self.bin_terms[bin].iter().skip(skip).map(|&(row, factor)| factor * duals[row]).sum()
     }
 
+    /// By shape: whether one unit more on a node never hurts in any row.
+    pub fn filled(&self) -> Vec<bool> {
+        self.surplus.iter().zip(&self.domain_terms).map(|(surplus, terms)| *surplus && terms.is_empty()).collect()
+    }
+
     /// The rows that limit the copies of a bin.
     pub fn copies_rows(&self) -> Vec<usize> {
         let limited = self.problem.bins.iter().zip(&self.bin_terms).filter(|(bin, _)| bin.max_count.is_some());

@@ -3,7 +3,7 @@
 pub mod master;
 pub mod pricing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexSet;
 use rayon::prelude::*;
@@ -136,7 +136,8 @@ impl<'a> Pricing<'a> {
         Round { patterns: patterns.into_iter().map(|(_, pattern)| pattern).collect(), uppers, exact }
     }
 
-    /// All patterns of reduced cost below `slack` under some duals; `None` where they are more than `most`.
+    /// All patterns of reduced cost below `slack` under some duals, without those that another one makes needless;
+    /// `None` where they are more than `most`.
     pub fn enumerate(
         &self,
         master: &Master,
@@ -146,22 +147,37 @@ impl<'a> Pricing<'a> {
         work: u64,
         control: &dyn Control,
     ) -> Option<Vec<Pattern>> {
+        let problem = self.problem;
         let (values, which) = self.values(master, duals);
-        let mut all = Vec::new();
-        for bin in 0..self.problem.bins.len() {
+        let filled = master.filled();
+        let plain = problem.rules.flexibles.is_empty() && problem.rules.node_budgets.is_empty();
+        let mut order: Vec<usize> = (0..problem.bins.len()).filter(|&bin| self.knapsack_of[bin].is_some()).collect();
+        order.sort_by_key(|&bin| (problem.bins[bin].price, bin));
+        let mut all: IndexSet<Pattern> = IndexSet::new();
+        let mut cheaper: BTreeSet<(usize, Vec<(u32, u32)>)> = BTreeSet::new();
+        for bin in order {
             if control.exhausted() {
                 return None;
             }
             let Some(knapsack) = self.knapsack_of[bin] else { continue };
-            let price = dollars(self.problem.bins[bin].price) - master.node_value(bin, duals, true);
-            let values = &values[which[self.class_of[bin]]];
+            let price = dollars(problem.bins[bin].price) - master.node_value(bin, duals, true);
+            let class = self.class_of[bin];
             let target = price - slack - 1e-9 * (1.0 + price.abs());
             let mut own = self.knapsacks[knapsack].clone();
             own.bin = bin;
-            let counts = own.enumerate(self.problem, values, target, most.saturating_sub(all.len()), work)?;
-            all.extend(counts.into_iter().map(|counts| Pattern { bin: bin as u32, counts }));
+            let free = plain && problem.bins[bin].max_count.is_none();
+            for counts in own.enumerate(problem, &values[which[class]], &filled, target, most, work)? {
+                // The same units on a bin that is no dearer, in the same domains, were listed before.
+                if free && !cheaper.insert((class, counts.clone())) {
+                    continue;
+                }
+                all.insert(Pattern { bin: bin as u32, counts });
+                if all.len() > most {
+                    return None;
+                }
+            }
         }
-        Some(all)
+        Some(all.into_iter().collect())
     }
 }
 
@@ -330,10 +346,10 @@ impl<'a> Columns<'a> {
         round: &Round,
         center: &mut Option<Vec<f64>>,
     ) -> Result<usize, HighsError> {
-        let bound = lagrangian(&self.master, duals, &round.uppers);
+        let (bound, used) = lagrangian(&self.master, duals, &round.uppers);
         if bound > self.bound {
             self.bound = bound;
-            self.duals = duals.to_vec();
+            self.duals = used;
             *center = Some(duals.to_vec());
         }
         if center.is_none() {

@@ -251,10 +251,13 @@ impl Knapsack {
     /// All patterns worth at least `target`, or `None` where there are more than `most` or the search takes more than
     /// `work` steps. Every shape counts, also one that is worth nothing: at a negative value it is left out only if the
     /// pattern falls below the target by it.
+    ///
+    /// Of the shapes in `filled` a pattern that has room for one more unit is left out: one more covers no less.
     pub fn enumerate(
         &self,
         problem: &Problem,
         values: &[f64],
+        filled: &[bool],
         target: f64,
         most: usize,
         work: u64,
@@ -300,7 +303,7 @@ impl Knapsack {
             limit: work,
         };
         let mut all = Vec::new();
-        search.every(0, 0.0, most, &mut all).then_some(all)
+        search.every(0, 0.0, filled, most, &mut all).then_some(all)
     }
 }
 
@@ -468,13 +471,31 @@ impl Search<'_> {
         (next.density * room).max(0.0)
     }
 
+    /// Whether one more unit of a shape in `filled` fits, by all rules.
+    fn has_room(&self, filled: &[bool]) -> bool {
+        if self.knapsack.judged || self.knapsack.flexible {
+            return false;
+        }
+        self.knapsack.items.iter().enumerate().any(|(index, item)| {
+            let held = self.taken.iter().find(|(taken, _)| *taken == index).map_or(0, |(_, units)| *units);
+            filled[item.shape as usize] && held < item.most && self.most(item) > 0
+        })
+    }
+
     /// Lists every pattern worth at least the target; false where there are too many.
-    fn every(&mut self, start: usize, value: f64, limit: usize, all: &mut Vec<Vec<(u32, u32)>>) -> bool {
+    fn every(
+        &mut self,
+        start: usize,
+        value: f64,
+        filled: &[bool],
+        limit: usize,
+        all: &mut Vec<Vec<(u32, u32)>>,
+    ) -> bool {
         self.work += 1;
         if self.work > self.limit {
             return false;
         }
-        if value >= self.best && !self.taken.is_empty() {
+        if value >= self.best && !self.taken.is_empty() && !self.has_room(filled) {
             let counts = self.counts();
             if self.whole(&counts) {
                 if all.len() >= limit {
@@ -494,7 +515,7 @@ impl Search<'_> {
             let most = self.most(&self.knapsack.items[unit.item]);
             for units in 1..=most {
                 self.put(unit.item, units);
-                let fine = self.every(index + 1, value + unit.value * f64::from(units), limit, all);
+                let fine = self.every(index + 1, value + unit.value * f64::from(units), filled, limit, all);
                 self.take_back();
                 if !fine {
                     return false;
