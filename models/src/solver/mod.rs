@@ -4,11 +4,12 @@ pub mod bound;
 pub mod columns;
 pub mod complete;
 mod dive;
+pub mod export;
 mod fill;
 pub mod greedy;
-pub mod highs;
 #[cfg(test)]
 mod heuristics_test;
+pub mod highs;
 pub mod improve;
 mod incumbent;
 mod integer;

@@ -24,7 +24,8 @@ const OF_ONE_NODE: [Rule; 10] = [
 ];
 
 /// Rules about what a plan says, not about where pods stand.
-const OF_WORDS: [Rule; 5] = [Rule::Allocatable, Rule::Requested, Rule::Summary, Rule::Alternatives, Rule::Unschedulable];
+const OF_WORDS: [Rule; 5] =
+    [Rule::Allocatable, Rule::Requested, Rule::Summary, Rule::Alternatives, Rule::Unschedulable];
 
 /// How many states are looked at before giving up.
 const MOST_STEPS: u64 = 400_000;
@@ -197,8 +198,11 @@ impl<'a> Search<'a> {
                 (pool, instance_type, zone, capacity_type, pods.as_slice())
             })
             .collect();
-        let existing: Vec<(&str, &[&str])> =
-            existing.iter().zip(&on_existing).map(|((node, _), pods)| (self.existing[*node], pods.as_slice())).collect();
+        let existing: Vec<(&str, &[&str])> = existing
+            .iter()
+            .zip(&on_existing)
+            .map(|((node, _), pods)| (self.existing[*node], pods.as_slice()))
+            .collect();
         let left_over: Vec<(&str, &str)> = left_over.iter().map(|pod| (pod.as_str(), "no room")).collect();
         plan(self.snapshot, self.catalog, &nodes, &existing, &left_over)
     }

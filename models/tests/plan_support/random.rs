@@ -127,9 +127,8 @@ fn rule_spec() -> impl Strategy<Value = RuleSpec> {
 }
 
 fn work_spec() -> impl Strategy<Value = WorkSpec> {
-    (1..=3_u32, 1..=8_u32, 1..=8_u32, prop::bool::weighted(0.4), prop::collection::vec(rule_spec(), 0..3)).prop_map(
-        |(count, cpu, memory, tolerates, rules)| WorkSpec { count, cpu, memory, tolerates, rules },
-    )
+    (1..=3_u32, 1..=8_u32, 1..=8_u32, prop::bool::weighted(0.4), prop::collection::vec(rule_spec(), 0..3))
+        .prop_map(|(count, cpu, memory, tolerates, rules)| WorkSpec { count, cpu, memory, tolerates, rules })
 }
 
 fn node_spec() -> impl Strategy<Value = NodeSpec> {
@@ -198,8 +197,9 @@ impl WorkSpec {
                 RuleSpec::Spot(spot) => selects[CAPACITY_TYPE] = json!(if *spot { "spot" } else { "on-demand" }),
                 RuleSpec::Arch(arm) => selects["kubernetes.io/arch"] = json!(if *arm { "arm64" } else { "amd64" }),
                 RuleSpec::Team => selects["example.com/team"] = json!("x"),
-                RuleSpec::ZoneNotIn(zone) => expressions
-                    .push(json!({"key": ZONE, "operator": "NotIn", "values": [ZONES[usize::from(*zone)]]})),
+                RuleSpec::ZoneNotIn(zone) => {
+                    expressions.push(json!({"key": ZONE, "operator": "NotIn", "values": [ZONES[usize::from(*zone)]]}))
+                }
                 RuleSpec::LargeOrZone(zone) => {
                     terms = Some(json!([
                         {"matchExpressions": [{"key": "karpenter.k8s.aws/instance-cpu", "operator": "Gt", "values": ["2"]}]},
@@ -305,7 +305,8 @@ impl Case {
                 more["weight"] = json!(weight);
             }
             if let Some((nodes, amount)) = spec.limit {
-                more["limits"] = if nodes { json!({"nodes": amount.to_string()}) } else { json!({"cpu": amount.to_string()}) };
+                more["limits"] =
+                    if nodes { json!({"nodes": amount.to_string()}) } else { json!({"cpu": amount.to_string()}) };
             }
             snapshot.node_pools.push(pool(&format!("p{index}"), spec.requirements(), more));
         }
