@@ -1,13 +1,15 @@
 //! Arguments that several commands share (contract 1.1), and how their values are read.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use supercargo_models::solver::{Method, Settings};
+
+use crate::cli::BadInput;
 
 /// Which objects to read.
 #[derive(Clone, Debug, Args)]
@@ -136,6 +138,11 @@ impl PlanningArguments {
         }
     }
 
+    /// The time budget of the clock; `None` where rounds are counted instead.
+    pub fn clock_budget(&self) -> Option<Duration> {
+        self.iterations.is_none().then_some(self.time_budget)
+    }
+
     /// Values of the label `karpenter.sh/capacity-type` that may be bought; `None` for all that the pools allow.
     pub fn capacity_types(&self) -> Option<Vec<String>> {
         let labels = self.capacity_type.iter().map(|kind| kind.label().to_owned()).collect::<Vec<_>>();
@@ -184,15 +191,23 @@ impl OutputArguments {
     /// # Errors
     /// Where the file can't be written (bad input: the person named it) or the stream can't.
     pub fn write(&self, text: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-        match &self.output_file {
-            Some(path) => {
-                let plain = anstream::adapter::strip_str(text).to_string();
-                std::fs::write(path, plain)
-                    .map_err(crate::cli::BadInput::from_error)
-                    .with_context(|| format!("cannot write {}", path.display()))
-            }
-            None => Ok(out.write_all(text.as_bytes())?),
+        write_text(self.output_file.as_deref(), text, out)
+    }
+}
+
+/// Writes a text without colours to the file if one is named, else to `out`.
+///
+/// # Errors
+/// Where the file can't be written (bad input: the person named it) or the stream can't.
+pub fn write_text(file: Option<&Path>, text: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    match file {
+        Some(path) => {
+            let plain = anstream::adapter::strip_str(text).to_string();
+            std::fs::write(path, plain)
+                .map_err(BadInput::from_error)
+                .with_context(|| format!("cannot write {}", path.display()))
         }
+        None => Ok(out.write_all(text.as_bytes())?),
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
 }
 
 /// Text in which no sign means anything to Markdown.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for sign in text.chars() {
         match sign {

@@ -18,9 +18,10 @@ mod workloads;
 
 use supercargo_models::plan::Plan;
 
-pub use groups::{Group, Usage, groups};
+pub use groups::{Group, Usage, groups, usages};
+pub use markdown::escaped;
 pub use structured::{to_json, to_yaml};
-pub use table::{Layout, columns};
+pub use table::{Layout, columns, finished};
 pub use terminal::Terminal;
 pub use workloads::{Demand, Workloads};
 

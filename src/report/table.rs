@@ -40,7 +40,7 @@ pub fn columns(terminal: &Terminal, headers: &[(&str, Layout)]) -> Table {
 }
 
 /// The table's text, without the blanks that fill its last column.
-pub(super) fn finished(table: &Table) -> String {
+pub fn finished(table: &Table) -> String {
     let mut text = String::new();
     for line in table.lines() {
         text.push_str(line.trim_end());

@@ -6,11 +6,12 @@ pub mod complete;
 mod cover;
 mod dive;
 mod enumerate;
+pub mod export;
 mod fill;
 pub mod greedy;
-pub mod highs;
 #[cfg(test)]
 mod heuristics_test;
+pub mod highs;
 pub mod improve;
 mod incumbent;
 mod integer;
