@@ -49,6 +49,8 @@ pub enum ModelFormat {
     Lp,
     /// Free MPS, which every solver can read.
     Mps,
+    /// The problem behind the program (shapes, bins and rules) as JSON, to be replayed.
+    Problem,
 }
 
 /// Writes the program.
@@ -64,13 +66,17 @@ pub fn run(arguments: ExportModelArguments, out: &mut dyn Write) -> anyhow::Resu
         ..Options::default()
     };
     let built = build(&question.snapshot, &question.catalog, &options).map_err(BadInput::from_error)?;
-    let clock = WallClock::start(arguments.planning.clock_budget(), arguments.quiet);
-    let model =
-        export::program(&built.problem, &arguments.planning.settings(), &clock).context("generating columns")?;
-    clock.finish();
+    let program = || {
+        let clock = WallClock::start(arguments.planning.clock_budget(), arguments.quiet);
+        let model =
+            export::program(&built.problem, &arguments.planning.settings(), &clock).context("generating columns");
+        clock.finish();
+        model
+    };
     let text = match arguments.format {
-        ModelFormat::Lp => model.to_lp(),
-        ModelFormat::Mps => model.to_mps(),
+        ModelFormat::Lp => program()?.to_lp(),
+        ModelFormat::Mps => program()?.to_mps(),
+        ModelFormat::Problem => serde_json::to_string(&built.problem)? + "\n",
     };
     if !built.refused.is_empty() {
         let note =
