@@ -10,6 +10,8 @@ mod packing;
 mod prices;
 pub mod quota;
 mod repair;
+#[cfg(test)]
+mod rules_test;
 
 use serde::{Deserialize, Serialize};
 
