@@ -1,12 +1,23 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
+pub mod bound;
+pub mod columns;
 pub mod complete;
+mod cover;
+mod dive;
+mod enumerate;
+pub mod export;
 mod fill;
 pub mod greedy;
 #[cfg(test)]
 mod heuristics_test;
+pub mod highs;
 pub mod improve;
+mod incumbent;
+mod integer;
+pub mod model;
 mod packing;
+mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
@@ -16,6 +27,8 @@ mod rules_test;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Solution;
+
+pub use pipeline::solve;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
 pub trait Control: Sync {

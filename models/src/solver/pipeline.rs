@@ -1,0 +1,395 @@
+//! The stages in their order, the incumbent and the bound between them, and what happens when one of them fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+use super::columns::master::dollars;
+use super::columns::{ColumnLimits, Columns, Pricing};
+use super::highs::{HighsError, MipLimits};
+use super::incumbent::normalised;
+use super::packing::rank;
+use super::{
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
+    integer,
+};
+use crate::problem::{Problem, Solution};
+
+/// A gap that counts as none.
+const PROVEN: f64 = 1e-6;
+
+/// The cheapest solution that can be found and proven in the time there is.
+///
+/// The answer obeys every rule of the problem, is never dearer than the greedy's, and comes with a lower bound that
+/// holds whenever it is stopped. Where the integer program fails the greedy's answer stands, and a note says why.
+pub fn solve(problem: &Problem, settings: &Settings, control: &dyn Control) -> Outcome {
+    let unclocked = Unclocked { inner: control };
+    let control: &dyn Control = if settings.iterations.is_some() { &unclocked } else { control };
+    let mut stages = Stages::new(control);
+    let first = catch_unwind(AssertUnwindSafe(|| greedy::greedy(problem, None, settings.seed, control)));
+    let mut notes = Vec::new();
+    let first = match first {
+        Ok(solution) if problem.violations(&solution).is_empty() => solution,
+        _ => {
+            notes.push("the greedy failed; its answer is not used".to_owned());
+            normalised(problem, [])
+        }
+    };
+    let greedy_cost = problem.cost(&first);
+    stages.end("greedy");
+    control.report(&Progress { stage: "greedy", cost: dollars(greedy_cost), bound: None });
+    let mut outcome =
+        Outcome { solution: first, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new() };
+    if settings.method != Method::Greedy {
+        let state = State::new(problem, outcome.solution.clone(), control);
+        let result = with_threads(settings.threads, || {
+            catch_unwind(AssertUnwindSafe(|| prove(problem, &state, settings, &mut stages, control)))
+        });
+        let failure = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the integer program came to an inner contradiction".to_owned()),
+        };
+        let (solution, lower_bound, mut said) = state.into_parts();
+        outcome.notes.append(&mut said);
+        match (failure, lower_bound) {
+            (None, Some(lower_bound)) => {
+                let cost = problem.cost(&solution);
+                let gap = if cost > 0 { (cost - lower_bound) as f64 / cost as f64 } else { 0.0 };
+                outcome.status = if gap <= PROVEN { Status::Optimal } else { Status::Feasible };
+                outcome.lower_bound = Some(lower_bound);
+                outcome.solution = solution;
+            }
+            (failure, _) => {
+                let reason = failure.unwrap_or_else(|| "time ran out before there was a bound".to_owned());
+                outcome.notes.push(format!("the greedy's plan stands: {reason}"));
+            }
+        }
+    }
+    outcome.stages = stages.done;
+    outcome
+}
+
+fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
+}
+
+/// A control without a clock: what ends then is counted in rounds.
+struct Unclocked<'a> {
+    inner: &'a dyn Control,
+}
+
+impl Control for Unclocked<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        f64::INFINITY
+    }
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted()
+    }
+    fn report(&self, progress: &Progress) {
+        self.inner.report(progress);
+    }
+}
+
+/// A control that leaves some seconds to those who come after.
+struct Slice<'a> {
+    inner: &'a dyn Control,
+    reserve: f64,
+}
+
+impl<'a> Slice<'a> {
+    /// The first `part` of what is left.
+    fn of(inner: &'a dyn Control, part: f64) -> Self {
+        let left = inner.remaining_seconds();
+        let reserve = if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 };
+        Slice { inner, reserve }
+    }
+}
+
+impl Control for Slice<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        self.inner.remaining_seconds() - self.reserve
+    }
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted()
+    }
+    fn report(&self, progress: &Progress) {
+        self.inner.report(progress);
+    }
+}
+
+/// Seconds by stage.
+struct Stages<'a> {
+    control: &'a dyn Control,
+    since: f64,
+    done: Vec<(&'static str, f64)>,
+}
+
+impl<'a> Stages<'a> {
+    fn new(control: &'a dyn Control) -> Self {
+        Stages { control, since: control.remaining_seconds(), done: Vec::new() }
+    }
+
+    fn end(&mut self, stage: &'static str) {
+        let now = self.control.remaining_seconds();
+        if now.is_finite() && self.since.is_finite() {
+            self.done.push((stage, self.since - now));
+        }
+        self.since = now;
+    }
+}
+
+/// The best solution and the best bound, shared by stages that run side by side.
+pub(super) struct State<'a> {
+    pub(super) problem: &'a Problem,
+    control: &'a dyn Control,
+    inner: Mutex<Best>,
+}
+
+pub(super) struct Best {
+    rank: (Vec<u64>, i64),
+    solution: Solution,
+    pub(super) bound: Option<i64>,
+    notes: Vec<String>,
+}
+
+impl<'a> State<'a> {
+    fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
+        let best = Best { rank: rank(problem, &solution), solution, bound: None, notes: Vec::new() };
+        State { problem, control, inner: Mutex::new(best) }
+    }
+
+    pub(super) fn best<T>(&self, look: impl FnOnce(&mut Best) -> T) -> T {
+        let mut guard = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        look(&mut guard)
+    }
+
+    pub(super) fn solution(&self) -> Solution {
+        self.best(|best| best.solution.clone())
+    }
+
+    pub(super) fn cost(&self) -> i64 {
+        self.best(|best| best.rank.1)
+    }
+
+    /// Takes a solution that is better than the incumbent and obeys every rule.
+    pub(super) fn offer(&self, solution: Solution, stage: &'static str) {
+        let found = rank(self.problem, &solution);
+        if self.best(|best| found >= best.rank) || !self.problem.violations(&solution).is_empty() {
+            return;
+        }
+        let told = self.best(|best| {
+            if found >= best.rank {
+                return None;
+            }
+            if best.bound.is_some_and(|bound| found.1 < bound) && found.0 == best.rank.0 {
+                // One of the two is wrong: neither is believed.
+                best.notes.push(format!("a solution of stage {stage} below the bound was refused"));
+                return None;
+            }
+            best.rank = found;
+            best.solution = solution;
+            Some(Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
+        });
+        if let Some(progress) = told {
+            self.control.report(&progress);
+        }
+    }
+
+    /// Takes a bound for the units that the incumbent places.
+    pub(super) fn offer_bound(&self, bound: i64) {
+        self.best(|best| {
+            let bound = bound.min(best.rank.1);
+            best.bound = Some(best.bound.map_or(bound, |known| known.max(bound)));
+        });
+    }
+
+    pub(super) fn note(&self, text: String) {
+        self.best(|best| best.notes.push(text));
+    }
+
+    /// Whether the gap is as small as asked for.
+    pub(super) fn done(&self, gap: f64) -> bool {
+        self.best(|best| {
+            let cost = best.rank.1;
+            best.bound.is_some_and(|bound| cost <= bound || (cost - bound) as f64 <= gap.max(1e-9) * cost as f64)
+        })
+    }
+
+    fn into_parts(self) -> (Solution, Option<i64>, Vec<String>) {
+        let best = self.inner.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (best.solution, best.bound, best.notes)
+    }
+}
+
+/// All stages behind the greedy.
+fn prove(
+    problem: &Problem,
+    state: &State,
+    settings: &Settings,
+    stages: &mut Stages,
+    control: &dyn Control,
+) -> Result<(), HighsError> {
+    let hopeless: Vec<u32> = (0..problem.shapes.len())
+        .map(|shape| if placeable(problem, shape) { 0 } else { problem.shapes[shape].count })
+        .collect();
+    let first = state.solution();
+    if first.unplaced.iter().zip(&hopeless).any(|(missing, hopeless)| missing > hopeless) {
+        // Who must wait is settled first; the bound is for those who don't.
+        let slice = Slice::of(control, 0.4);
+        let found = search(problem, &first, None, settings, stages, &slice)?;
+        state.offer(found.solution(), "integer");
+    }
+    let chosen = state.solution();
+    let mut placed = problem.clone();
+    for (shape, missing) in placed.shapes.iter_mut().zip(&chosen.unplaced) {
+        shape.count -= missing;
+    }
+    let start = normalised(&placed, chosen.nodes.clone());
+    let found = search(&placed, &start, Some(settings.gap), settings, stages, control)?;
+    let (solution, bound, notes) = found.into_parts();
+    notes.into_iter().for_each(|note| state.note(note));
+    state.offer(normalised(problem, solution.nodes), "integer");
+    if let Some(bound) = bound {
+        state.offer_bound(bound);
+    }
+    Ok(())
+}
+
+/// Whether one unit of a shape fits some node alone.
+fn placeable(problem: &Problem, shape: usize) -> bool {
+    (0..problem.bins.len()).any(|bin| {
+        problem.bins[bin].admits.contains(shape)
+            && problem.bins[bin].max_count != Some(0)
+            && problem.demand.row(shape).iter().zip(problem.capacity.row(bin)).all(|(take, room)| take <= room)
+    })
+}
+
+/// Bound, columns and integer phases for a problem. With a `gap` the first solution places every unit and the bound
+/// counts; without, units may stay unplaced and only the solution does.
+fn search<'a>(
+    problem: &'a Problem,
+    first: &Solution,
+    gap: Option<f64>,
+    settings: &Settings,
+    stages: &mut Stages,
+    control: &'a dyn Control,
+) -> Result<State<'a>, HighsError> {
+    let state = State::new(problem, first.clone(), control);
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let rounds = settings.iterations.unwrap_or(u64::MAX);
+    let cost = state.cost();
+    // Where units are missing a dearer solution may be the better one.
+    let ceiling = if gap.is_some() { cost } else { i64::MAX };
+    let usable = bound::usable(problem, ceiling);
+    if gap.is_some() {
+        state.offer_bound(0);
+    }
+    let prices = match bound::resource_prices(problem, &demand, &usable, control) {
+        Ok(found) => {
+            if gap.is_some() {
+                state.offer_bound(bound::rounded(problem, found.bound));
+            }
+            found.prices.iter().map(|price| price * 1e9).collect::<Vec<f64>>()
+        }
+        Err(HighsError::Stopped) => return Ok(state),
+        Err(error) => return Err(error),
+    };
+    stages.end("bound");
+    if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() {
+        return Ok(state);
+    }
+    let mut columns = Columns::new(problem, &demand, first)?;
+    let mut pricing = Pricing::new(&columns.master, &demand, &usable);
+    let limits = ColumnLimits { rounds, incumbent: ceiling, gap: gap.unwrap_or(0.0) };
+    columns.generate(&mut pricing, &limits, &Slice::of(control, 0.5))?;
+    if gap.is_some() {
+        state.offer_bound(bound::rounded(problem, columns.bound));
+    }
+    stages.end("columns");
+    if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() || columns.solution.duals.is_empty() {
+        return Ok(state);
+    }
+    if let Some(gap) = gap {
+        // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
+        let short = Slice::of(control, 0.06);
+        let rounds = settings.iterations.unwrap_or(u64::MAX);
+        if let Ok((partial, _)) = dive::dive(problem, &columns, &state.solution(), state.cost(), rounds, &short) {
+            state.offer(complete::complete(problem, &partial, Some(&prices), &short), "dive");
+        }
+        let known = state.best(|best| best.bound);
+        if cover::holds(problem) && !state.done(gap) {
+            state.offer(improve::improve(problem, state.solution(), known, settings, &short), "improve");
+        }
+        stages.end("first dive");
+        if state.done(gap) {
+            return Ok(state);
+        }
+        let slice = Slice::of(control, 0.6);
+        enumerate::close(&state, &columns, &pricing, settings, &slice)?;
+        stages.end("enumerate");
+        if state.done(gap) || control.exhausted() {
+            return Ok(state);
+        }
+    }
+    integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
+    stages.end("integer");
+    if let Some(gap) = gap.filter(|gap| !state.done(*gap) && !control.exhausted()) {
+        let bound = state.best(|best| best.bound);
+        let own = Settings { gap, ..settings.clone() };
+        state.offer(improve::improve(problem, state.solution(), bound, &own, control), "improve");
+        stages.end("improve");
+    }
+    Ok(state)
+}
+
+/// The dive and the restricted master side by side, then the restricted master over what both know.
+fn integer_phase(
+    state: &State,
+    columns: &mut Columns,
+    prices: Option<&[f64]>,
+    gap: Option<f64>,
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<(), HighsError> {
+    let problem = state.problem;
+    let rounds = settings.iterations.unwrap_or(u64::MAX);
+    let ceiling = if gap.is_some() { state.cost() } else { i64::MAX };
+    let mip =
+        MipLimits { relative_gap: gap.unwrap_or(0.0).max(1e-7) / 2.0, absolute_gap: 1e-9, nodes: settings.iterations };
+    let slice = Slice::of(control, 0.3);
+    let incumbent = state.solution();
+    let patterns = integer::chosen_patterns(columns, &incumbent, 1500);
+    let shared: &Columns = columns;
+    let (dived, solved) = rayon::join(
+        || dive::dive(problem, shared, &incumbent, ceiling, rounds, &slice),
+        || integer::restricted_master(problem, shared, &patterns, Some(&incumbent), &mip, &slice),
+    );
+    match solved {
+        Ok((Some(solution), _)) => state.offer(solution, "integer"),
+        Ok((None, _)) | Err(HighsError::Stopped) => {}
+        Err(error) => state.note(format!("the restricted master: {error}")),
+    }
+    match dived {
+        Ok((partial, patterns)) => {
+            state.offer(complete::complete(problem, &partial, prices, control), "dive");
+            columns.add(patterns)?;
+        }
+        Err(HighsError::Stopped) => {}
+        Err(error) => state.note(format!("the dive: {error}")),
+    }
+    if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() {
+        return Ok(());
+    }
+    let incumbent = state.solution();
+    let patterns = integer::chosen_patterns(columns, &incumbent, 2500);
+    let slice = Slice::of(control, 0.7);
+    match integer::restricted_master(problem, columns, &patterns, Some(&incumbent), &mip, &slice) {
+        Ok((Some(solution), _)) => state.offer(solution, "integer"),
+        Ok((None, _)) | Err(HighsError::Stopped) => {}
+        Err(error) => state.note(format!("the restricted master: {error}")),
+    }
+    Ok(())
+}
