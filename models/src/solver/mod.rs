@@ -21,6 +21,8 @@ mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
+#[cfg(test)]
+mod rules_test;
 
 use serde::{Deserialize, Serialize};
 

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use super::Control;
 use super::fill::Recipe;
 use super::greedy::Passes;
-use super::packing::{Packing, rank};
+use super::packing::{Index, Packing, rank};
 use super::prices;
 use super::quota::Wish;
 use crate::problem::{Pattern, Problem, Solution, fits};
+
+/// Rounds of placing in another order, at most and without success.
+const ROUNDS: usize = 12;
+const IN_VAIN: u32 = 4;
 
 /// Tries to place what `solution` leaves over; returns the better of the two.
 pub(crate) fn place_rest(
@@ -15,6 +20,7 @@ pub(crate) fn place_rest(
     start: &[(Pattern, u32)],
     mut solution: Solution,
     wishes: &[Wish],
+    control: &dyn Control,
 ) -> Solution {
     let index = passes.index();
     let problem = index.problem;
@@ -29,7 +35,13 @@ pub(crate) fn place_rest(
     priorities.sort_unstable_by(|one, other| other.cmp(one));
     priorities.dedup();
     let mut blamed = vec![0_u32; problem.shapes.len()];
-    for round in 0..12 {
+    let mut in_vain = 0;
+    for round in 0..ROUNDS {
+        // One round at least: it is the one that lets the lower priority wait.
+        if in_vain > IN_VAIN || round > 0 && control.exhausted() {
+            break;
+        }
+        in_vain += 1;
         for (blame, unplaced) in blamed.iter_mut().zip(&solution.unplaced) {
             *blame += u32::from(*unplaced > 0);
         }
@@ -40,10 +52,17 @@ pub(crate) fn place_rest(
         wish.order.sort_by_key(|&shape| {
             (std::cmp::Reverse(problem.shapes[shape].priority), std::cmp::Reverse(blamed[shape]))
         });
+        // Blame weighs in the order in which a node is filled and in which node is opened next.
         let worth = if round % 2 == 0 { &values } else { &alone };
-        let recipe = Recipe::new(index, worth.clone(), &|shape| worth[shape] * f64::from(1 + 3 * blamed[shape]));
+        let blamed_worth: Vec<f64> =
+            worth.iter().zip(&blamed).map(|(value, blame)| value * f64::from(1 + 3 * blame)).collect();
+        let mut recipe = Recipe::new(index, blamed_worth.clone(), &|shape| blamed_worth[shape]);
+        if round % 3 == 1 {
+            recipe.costs = scarcity(index);
+        }
         let mut nodes: Vec<(Pattern, u32)> = start.to_vec();
-        for &least in &priorities {
+        // Now and then all at once: a pod of high priority can perhaps do with another node.
+        for &least in priorities.iter().filter(|_| round % 4 != 3) {
             let wanted: Vec<bool> = problem.shapes.iter().map(|shape| shape.priority >= least).collect();
             nodes = passes.attempt_for(&nodes, &recipe, &wish, &wanted).solution().nodes;
         }
@@ -54,6 +73,7 @@ pub(crate) fn place_rest(
             *blame += u32::from(*unplaced > 0);
         }
         if candidate_rank < best {
+            in_vain = 0;
             best = candidate_rank;
             solution = candidate;
             if best.0.iter().all(|pods| *pods == 0) {
@@ -70,6 +90,20 @@ pub(crate) fn place_rest(
         solution = packing.solution();
     }
     solution
+}
+
+/// By bin: what a node takes of what is scarce (node budgets, its own count), with the price as a tie-break.
+fn scarcity(index: &Index) -> Vec<f64> {
+    let problem = index.problem;
+    let dearest = problem.bins.iter().map(|bin| bin.price).max().unwrap_or(0).max(1) as f64;
+    let costs = problem.bins.iter().enumerate().map(|(bin, facts)| {
+        let budgets = index.budgets[bin].iter();
+        let shares =
+            budgets.map(|&(budget, take)| take as f64 / problem.rules.node_budgets[budget].limit.max(1) as f64);
+        let count = facts.max_count.map_or(0.0, |most| 1.0 / f64::from(most.max(1)));
+        shares.fold(count, f64::max) + 0.01 * facts.price as f64 / dearest
+    });
+    costs.collect()
 }
 
 /// Above so many units the exhaustive search is left out.
