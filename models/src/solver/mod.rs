@@ -1,5 +1,6 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
+mod aggregate;
 pub mod bound;
 pub mod columns;
 pub mod complete;
@@ -21,6 +22,7 @@ mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
+mod sequence;
 
 use serde::{Deserialize, Serialize};
 
