@@ -124,7 +124,9 @@ impl<'i, 'p> Passes<'i, 'p> {
             }
             if !learnt {
                 packing.trim();
-                packing.right_size();
+                if wanted.iter().all(|wanted| *wanted) {
+                    packing.right_size();
+                }
                 return packing;
             }
         }
@@ -135,7 +137,9 @@ impl<'i, 'p> Passes<'i, 'p> {
         open_free(&mut packing, recipe);
         open_new(&mut packing, recipe);
         packing.trim();
-        packing.right_size();
+        if wanted.iter().all(|wanted| *wanted) {
+            packing.right_size();
+        }
         packing
     }
 

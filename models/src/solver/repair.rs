@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fill::Recipe;
 use super::greedy::Passes;
-use super::packing::{Packing, rank};
+use super::packing::{Index, Packing, rank};
 use super::prices;
 use super::quota::Wish;
 use crate::problem::{Pattern, Problem, Solution, fits};
@@ -40,10 +40,17 @@ pub(crate) fn place_rest(
         wish.order.sort_by_key(|&shape| {
             (std::cmp::Reverse(problem.shapes[shape].priority), std::cmp::Reverse(blamed[shape]))
         });
+        // Blame weighs in the order in which a node is filled and in which node is opened next.
         let worth = if round % 2 == 0 { &values } else { &alone };
-        let recipe = Recipe::new(index, worth.clone(), &|shape| worth[shape] * f64::from(1 + 3 * blamed[shape]));
+        let blamed_worth: Vec<f64> =
+            worth.iter().zip(&blamed).map(|(value, blame)| value * f64::from(1 + 3 * blame)).collect();
+        let mut recipe = Recipe::new(index, blamed_worth.clone(), &|shape| blamed_worth[shape]);
+        if round % 3 == 1 {
+            recipe.costs = scarcity(index);
+        }
         let mut nodes: Vec<(Pattern, u32)> = start.to_vec();
-        for &least in &priorities {
+        // Now and then all at once: a pod of high priority can perhaps do with another node.
+        for &least in priorities.iter().filter(|_| round % 4 != 3) {
             let wanted: Vec<bool> = problem.shapes.iter().map(|shape| shape.priority >= least).collect();
             nodes = passes.attempt_for(&nodes, &recipe, &wish, &wanted).solution().nodes;
         }
@@ -70,6 +77,20 @@ pub(crate) fn place_rest(
         solution = packing.solution();
     }
     solution
+}
+
+/// By bin: what a node takes of what is scarce (node budgets, its own count), with the price as a tie-break.
+fn scarcity(index: &Index) -> Vec<f64> {
+    let problem = index.problem;
+    let dearest = problem.bins.iter().map(|bin| bin.price).max().unwrap_or(0).max(1) as f64;
+    let costs = problem.bins.iter().enumerate().map(|(bin, facts)| {
+        let budgets = index.budgets[bin].iter();
+        let shares =
+            budgets.map(|&(budget, take)| take as f64 / problem.rules.node_budgets[budget].limit.max(1) as f64);
+        let count = facts.max_count.map_or(0.0, |most| 1.0 / f64::from(most.max(1)));
+        shares.fold(count, f64::max) + 0.01 * facts.price as f64 / dearest
+    });
+    costs.collect()
 }
 
 /// Above so many units the exhaustive search is left out.

@@ -101,11 +101,6 @@ impl<'i, 'p> Packing<'i, 'p> {
         slots.min().unwrap_or(0)
     }
 
-    /// Whether nothing is left to place.
-    pub fn is_done(&self) -> bool {
-        self.left.iter().all(|units| *units == 0)
-    }
-
     /// By slot: units that stand on nodes.
     pub fn placed(&self) -> Vec<u32> {
         let mut placed = vec![0; self.index.slots.len()];
