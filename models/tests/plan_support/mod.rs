@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod brute;
+pub mod judge;
 pub mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
