@@ -23,12 +23,19 @@ mod prices;
 pub mod quota;
 mod repair;
 mod sequence;
+#[cfg(test)]
+mod test_problems;
+#[cfg(test)]
+mod tests;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Solution;
 
+pub use integer::run as run_model;
 pub use pipeline::solve;
+pub use whole::export;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
 pub trait Control: Sync {
