@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestCaseError};
 use supercargo_models::solver::Method;
 
 /// Cases where `PROPTEST_CASES` says nothing.
-const CASES: u32 = 1_500;
+const CASES: u32 = 1_000;
 
 fn config() -> Config {
     let asked = std::env::var("PROPTEST_CASES").is_ok();

@@ -2,9 +2,9 @@
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
 //!
 //! A domain that received a pod of the constraint's owner may hold at most `maxSkew` matching pods more than the least
-//! of the eligible domains. Eligible are the values on nodes that the inclusion policies let count, and the values on
-//! which the heaviest pools that take the pod could open a node for it. On the hostname an empty node is always such a domain while
-//! nodes are opened at all, so the least is 0.
+//! of the eligible domains. Eligible are the values on nodes that the inclusion policies let count and, where the plan
+//! opens nodes at all, the values on which the heaviest pools that take the pod could open a node for it. On the
+//! hostname an empty node is always such a domain then, so the least is 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +100,7 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread) -> BTr
         .filter(|machine| counted(profile, constraint, machine))
         .filter_map(|machine| machine.labels.get(&constraint.key))
         .collect();
-    if constraint.key != HOSTNAME {
+    if constraint.key != HOSTNAME && !state.plan.nodes.is_empty() {
         let weights = state.world.pools.iter().map(|pool| pool.weight);
         let alike = state.world.options.ignore_weights || weights.clone().min() == weights.max();
         let heaviest = if alike { None } else { state.heaviest(profile) };
