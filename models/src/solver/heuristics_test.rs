@@ -216,8 +216,7 @@ pub(super) fn brute_force(problem: &Problem) -> Option<i64> {
     let mut patterns = Vec::new();
     let counts: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
     let mut odometer = vec![0_u32; counts.len()];
-    loop {
-        let Some(wheel) = (0..counts.len()).find(|&wheel| odometer[wheel] < counts[wheel]) else { break };
+    while let Some(wheel) = (0..counts.len()).find(|&wheel| odometer[wheel] < counts[wheel]) {
         odometer[..wheel].fill(0);
         odometer[wheel] += 1;
         for bin in 0..problem.bins.len() {

@@ -22,6 +22,8 @@ mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
+#[cfg(test)]
+mod rules_test;
 mod sequence;
 #[cfg(test)]
 mod test_problems;

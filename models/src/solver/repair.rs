@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Control;
 use super::fill::Recipe;
 use super::greedy::Passes;
 use super::packing::{Index, Packing, rank};
@@ -9,12 +10,17 @@ use super::prices;
 use super::quota::Wish;
 use crate::problem::{Pattern, Problem, Solution, fits};
 
+/// Rounds of placing in another order, at most and without success.
+const ROUNDS: usize = 12;
+const IN_VAIN: u32 = 4;
+
 /// Tries to place what `solution` leaves over; returns the better of the two.
 pub(crate) fn place_rest(
     passes: &mut Passes,
     start: &[(Pattern, u32)],
     mut solution: Solution,
     wishes: &[Wish],
+    control: &dyn Control,
 ) -> Solution {
     let index = passes.index();
     let problem = index.problem;
@@ -29,7 +35,13 @@ pub(crate) fn place_rest(
     priorities.sort_unstable_by(|one, other| other.cmp(one));
     priorities.dedup();
     let mut blamed = vec![0_u32; problem.shapes.len()];
-    for round in 0..12 {
+    let mut in_vain = 0;
+    for round in 0..ROUNDS {
+        // One round at least: it is the one that lets the lower priority wait.
+        if in_vain > IN_VAIN || round > 0 && control.exhausted() {
+            break;
+        }
+        in_vain += 1;
         for (blame, unplaced) in blamed.iter_mut().zip(&solution.unplaced) {
             *blame += u32::from(*unplaced > 0);
         }
@@ -61,6 +73,7 @@ pub(crate) fn place_rest(
             *blame += u32::from(*unplaced > 0);
         }
         if candidate_rank < best {
+            in_vain = 0;
             best = candidate_rank;
             solution = candidate;
             if best.0.iter().all(|pods| *pods == 0) {

@@ -65,9 +65,8 @@ fn never_contradicts_trying_everything() {
 
 #[test]
 fn proves_small_plans_optimal() {
-    let proven = (0..40)
-        .filter(|&seed| solve(&random(seed, 0), &settings(), &Patient).status == Status::Optimal)
-        .count();
+    let proven =
+        (0..40).filter(|&seed| solve(&random(seed, 0), &settings(), &Patient).status == Status::Optimal).count();
     assert_eq!(proven, 40);
 }
 
