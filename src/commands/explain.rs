@@ -15,7 +15,7 @@ use super::planning;
 use crate::catalog::nearest;
 use crate::cli::BadInput;
 use crate::control::WallClock;
-use crate::report::{Workloads, groups, to_json, to_yaml, usages, words};
+use crate::report::{Workloads, groups, next_best, to_json, to_yaml, usages, words};
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -203,7 +203,7 @@ fn reasons<'a>(node: &'a PlannedNode, nodes: Vec<&'a str>, pods: Vec<(&'a str, u
         })
         .collect();
     let binding = room.iter().max_by(|left, right| left.used.total_cmp(&right.used)).cloned();
-    let runner_up = node.alternatives.first().map(|next| RunnerUp {
+    let runner_up = next_best(node).map(|next| RunnerUp {
         instance_type: &next.instance_type,
         zone: &next.zone,
         capacity_type: &next.capacity_type,

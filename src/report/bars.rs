@@ -11,7 +11,7 @@ pub(super) fn bar(share: f64, cells: usize, terminal: &Terminal) -> String {
     let mut text = String::new();
     if terminal.unicode {
         text.extend(std::iter::repeat_n('█', filled / 8));
-        if filled % 8 > 0 {
+        if !filled.is_multiple_of(8) {
             text.push(EIGHTHS[filled % 8 - 1]);
         }
         let signs = text.chars().count();

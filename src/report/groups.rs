@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use supercargo_models::kubernetes::quantity;
-use supercargo_models::plan::{Plan, PlannedNode, Unschedulable};
+use supercargo_models::plan::{Alternative, Plan, PlannedNode, Unschedulable};
 
 use super::Workloads;
 
@@ -80,6 +80,13 @@ impl Group<'_> {
     pub fn cost(&self) -> f64 {
         self.node.hourly_price * self.copies as f64
     }
+}
+
+/// The cheapest stand-in of another type or capacity type; the same type in another zone only where there is no other.
+pub fn next_best(node: &PlannedNode) -> Option<&Alternative> {
+    let other =
+        |next: &&Alternative| next.instance_type != node.instance_type || next.capacity_type != node.capacity_type;
+    node.alternatives.iter().find(other).or_else(|| node.alternatives.first())
 }
 
 /// What is used of each resource of a node; cpu and memory first, `pods` last.

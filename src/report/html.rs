@@ -235,7 +235,7 @@ fn row(group: &Group<'_>, extended: &[String], common: Option<&str>, terminal: &
             })
             .collect(),
         pods: pods(&group.workloads, common, 12, terminal),
-        next: node.alternatives.first().map_or_else(String::new, |next| {
+        next: groups::next_best(node).map_or_else(String::new, |next| {
             format!("{} {} {}", next.instance_type, next.capacity_type, plain_dollars(next.hourly_price))
         }),
     }

@@ -18,7 +18,7 @@ mod workloads;
 
 use supercargo_models::plan::Plan;
 
-pub use groups::{Group, Usage, groups, usages};
+pub use groups::{Group, Usage, groups, next_best, usages};
 pub use markdown::escaped;
 pub use structured::{to_json, to_yaml};
 pub use table::{Layout, columns, finished};

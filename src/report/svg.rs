@@ -7,7 +7,7 @@ use super::groups::{self, Group, Usage};
 use super::{Report, words};
 
 /// Workloads that get a colour of their own; the others share a grey.
-pub(super) const COLOURS: usize = 12;
+pub(super) const COLOURS: usize = 24;
 /// A segment of less than this share of the bar shows no gaps between its pods.
 const THINNEST_POD: f64 = 0.012;
 /// From this share on a segment has room for its count.

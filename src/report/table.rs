@@ -177,7 +177,7 @@ pub(super) fn plain_dollars(amount: f64) -> String {
     format!("{amount:.4}")
 }
 
-/// `12 × web, 3 × api, 2 others`, at most `most` workloads.
+/// `12 × web, 3 × api, 7 of 2 other workloads`, at most `most` workloads.
 pub(super) fn pods(workloads: &[(&str, u64)], common: Option<&str>, most: usize, terminal: &Terminal) -> String {
     let times = terminal.times();
     // One more is better said than counted.
@@ -192,7 +192,11 @@ pub(super) fn pods(workloads: &[(&str, u64)], common: Option<&str>, most: usize,
         .collect();
     if shown < workloads.len() {
         let pods: u64 = workloads[shown..].iter().map(|(_, count)| count).sum();
-        parts.push(format!("{}\u{a0}of\u{a0}{}\u{a0}others", words::count(pods), workloads.len() - shown));
+        parts.push(format!(
+            "{}\u{a0}of\u{a0}{}\u{a0}other\u{a0}workloads",
+            words::count(pods),
+            workloads.len() - shown
+        ));
     }
     let joined = parts.join(", ");
     if terminal.unicode { joined } else { joined.replace('\u{a0}', " ") }

@@ -83,10 +83,10 @@ fn nodes(report: &Report<'_>, terminal: &Terminal) -> String {
             Cell::new(used("memory")),
         ];
         row.extend(extended.iter().map(|resource| Cell::new(used(resource))));
-        let next = node.alternatives.iter().take(2).map(|next| {
+        let next = groups::next_best(node).into_iter().map(|next| {
             format!("{} {} {}", next.instance_type, next.zone, plain_dollars(next.hourly_price)).replace(' ', "\u{a0}")
         });
-        let next = next.collect::<Vec<_>>().join("\n");
+        let next = next.collect::<String>();
         row.extend([
             Cell::new(node.pods.len()),
             Cell::new(if terminal.unicode { next } else { next.replace('\u{a0}', " ") }),

@@ -140,6 +140,9 @@ pub fn solver(summary: &Summary) -> String {
     };
     let mut text = if summary.solver == status { status.to_owned() } else { format!("{}, {status}", summary.solver) };
     match (summary.lower_bound, summary.gap) {
+        (Some(bound), _) if summary.status == Status::Optimal => {
+            text.push_str(&format!("; bound {}/h, no gap", dollars(bound)));
+        }
         (Some(bound), Some(gap)) => {
             text.push_str(&format!("; bound {}/h, gap {}", dollars(bound), at_most_percent(gap)));
         }

@@ -1,5 +1,6 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
+mod aggregate;
 pub mod bound;
 pub mod columns;
 pub mod complete;
@@ -23,12 +24,20 @@ pub mod quota;
 mod repair;
 #[cfg(test)]
 mod rules_test;
+mod sequence;
+#[cfg(test)]
+mod test_problems;
+#[cfg(test)]
+mod tests;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Solution;
 
+pub use integer::run as run_model;
 pub use pipeline::solve;
+pub use whole::export;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
 pub trait Control: Sync {

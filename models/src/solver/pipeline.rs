@@ -12,7 +12,14 @@ use super::{
     Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
     integer,
 };
+use super::{aggregate, sequence};
 use crate::problem::{Problem, Solution};
+
+/// More shapes than this are placed node after node by their worth, too.
+const MANY: usize = 60;
+
+/// More units than this as well.
+const CROWD: u64 = 5_000;
 
 /// A gap that counts as none.
 const PROVEN: f64 = 1e-6;
@@ -258,6 +265,32 @@ fn prove(
     Ok(())
 }
 
+fn units(problem: &Problem) -> u64 {
+    problem.shapes.iter().map(|shape| u64::from(shape.count)).sum()
+}
+
+/// Plans node after node by the worths of the aggregate, on the bins that it uses most.
+fn fill_by_worth(
+    state: &State,
+    found: &aggregate::Aggregate,
+    prices: &[f64],
+    settings: &Settings,
+    control: &dyn Control,
+) {
+    let problem = state.problem;
+    let mut candidates: Vec<usize> = (0..problem.bins.len())
+        .filter(|&bin| found.nodes[bin] > 1e-6 && problem.bins[bin].max_count.is_none() && problem.bins[bin].price > 0)
+        .collect();
+    candidates.sort_by(|&left, &right| {
+        let share = |bin: usize| found.nodes[bin] * dollars(problem.bins[bin].price);
+        share(right).total_cmp(&share(left)).then(left.cmp(&right))
+    });
+    candidates.truncate(12);
+    let rounds = settings.iterations.unwrap_or(u64::MAX);
+    let partial = sequence::fill(problem, &found.values, &candidates, 0.97, rounds, control);
+    state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
+}
+
 /// Whether one unit of a shape fits some node alone.
 fn placeable(problem: &Problem, shape: usize) -> bool {
     (0..problem.bins.len()).any(|bin| {
@@ -301,9 +334,32 @@ fn search<'a>(
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() {
         return Ok(state);
     }
+    let aggregate = match aggregate::solve(problem, &demand, &usable, &Slice::of(control, 0.2)) {
+        Ok(found) => Some(found),
+        Err(HighsError::Stopped) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(found) = &aggregate {
+        if gap.is_some() {
+            state.offer_bound(bound::rounded(problem, found.bound));
+        }
+        if problem.shapes.len() > MANY || units(problem) > CROWD {
+            fill_by_worth(&state, found, &prices, settings, &Slice::of(control, 0.4));
+        }
+    }
+    stages.end("aggregate");
     let mut columns = Columns::new(problem, &demand, first)?;
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
-    let limits = ColumnLimits { rounds, incumbent: ceiling, gap: gap.unwrap_or(0.0) };
+    let limits = ColumnLimits {
+        rounds,
+        incumbent: ceiling,
+        gap: gap.unwrap_or(0.0),
+        center: aggregate.as_ref().map(|found| {
+            let mut duals = found.values.clone();
+            duals.resize(columns.master.rows.len(), 0.0);
+            duals
+        }),
+    };
     columns.generate(&mut pricing, &limits, &Slice::of(control, 0.5))?;
     if gap.is_some() {
         state.offer_bound(bound::rounded(problem, columns.bound));
@@ -313,6 +369,10 @@ fn search<'a>(
         return Ok(state);
     }
     if let Some(gap) = gap {
+        enumerate::close(&state, &columns, &pricing, settings, &Slice::of(control, 0.02))?;
+        if state.done(gap) {
+            return Ok(state);
+        }
         // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
         let short = Slice::of(control, 0.06);
         let rounds = settings.iterations.unwrap_or(u64::MAX);

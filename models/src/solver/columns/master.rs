@@ -288,6 +288,18 @@ impl<'a> Master<'a> {
         limited.filter_map(|(_, terms)| terms.first().map(|term| term.0)).collect()
     }
 
+    /// What opening a node of a bin adds to the rows.
+    pub fn node_terms(&self, bin: usize) -> Vec<(usize, f64)> {
+        self.bin_terms[bin].clone()
+    }
+
+    /// What a unit of a shape on a node of a bin adds to the rows.
+    pub fn unit_terms(&self, bin: usize, shape: usize) -> Vec<(usize, f64)> {
+        let domains = &self.problem.bins[bin].domains;
+        let terms = self.domain_terms[shape].iter().filter(|term| domains[term.topology] == Some(term.domain));
+        std::iter::once((shape, 1.0)).chain(terms.map(|term| (term.row, term.factor))).collect()
+    }
+
     /// The column of a pattern.
     pub fn column(&self, pattern: &Pattern) -> LpColumn {
         let bin = pattern.bin as usize;

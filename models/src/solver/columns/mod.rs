@@ -188,6 +188,8 @@ pub struct ColumnLimits {
     pub rounds: u64,
     /// Cost of the incumbent in billionths of a dollar an hour.
     pub incumbent: i64,
+    /// Duals to start from, near which the optimal ones are thought to be.
+    pub center: Option<Vec<f64>>,
     /// Done where (incumbent - bound) / incumbent is at most this.
     pub gap: f64,
 }
@@ -287,7 +289,7 @@ impl<'a> Columns<'a> {
         let problem = self.master.problem;
         let mut work = 400_u64;
         let mut smoothing = 0.6;
-        let mut center: Option<Vec<f64>> = None;
+        let mut center: Option<Vec<f64>> = limits.center.clone();
         let shapes = problem.shapes.len();
         while self.rounds < limits.rounds && !control.exhausted() {
             self.rounds += 1;

@@ -1,0 +1,120 @@
+//! The solver against trying everything, against a second solver, and without HiGHS.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::test_problems::{optimum, random};
+use super::{Control, Method, Settings, Status, export, solve};
+use crate::problem::Problem;
+
+struct Patient;
+
+impl Control for Patient {
+    fn remaining_seconds(&self) -> f64 {
+        20.0
+    }
+}
+
+/// A clock that strikes after some looks at it.
+struct Impatient {
+    looks: AtomicU64,
+    most: u64,
+}
+
+impl Control for Impatient {
+    fn remaining_seconds(&self) -> f64 {
+        if self.looks.fetch_add(1, Ordering::Relaxed) < self.most { 1.0 } else { 0.0 }
+    }
+}
+
+fn settings() -> Settings {
+    Settings { iterations: Some(200), ..Settings::default() }
+}
+
+fn agrees(problem: &Problem, name: &str) {
+    let outcome = solve(problem, &settings(), &Patient);
+    let best = optimum(problem);
+    assert!(problem.violations(&outcome.solution).is_empty(), "{name}: {:?}", problem.violations(&outcome.solution));
+    let missing = |units: &[u32]| units.iter().sum::<u32>();
+    assert!(missing(&outcome.solution.unplaced) >= missing(&best.unplaced), "{name}: fewer left than possible");
+    let cost = problem.cost(&outcome.solution);
+    let bound = outcome.lower_bound.unwrap_or_else(|| panic!("{name}: no bound: {:?}", outcome.notes));
+    assert!(bound <= cost, "{name}: bound {bound} above {cost}");
+    if outcome.solution.unplaced == best.unplaced {
+        let least = problem.cost(&best);
+        assert!(bound <= least, "{name}: bound {bound} above the optimum {least}");
+        assert!(cost >= least, "{name}: {cost} is below the optimum {least}");
+        if outcome.status == Status::Optimal {
+            assert_eq!(cost, least, "{name}: called optimal");
+        }
+    }
+}
+
+#[test]
+fn never_contradicts_trying_everything() {
+    for rules in [0, 1, 2, 4, 8, 16, 32, 64, 128, 256] {
+        for seed in 0..12 {
+            agrees(&random(seed, rules), &format!("rules {rules}, seed {seed}"));
+        }
+    }
+    for seed in 0..60 {
+        let rules = (seed as u32).wrapping_mul(2_654_435_761) >> 23;
+        agrees(&random(1000 + seed, rules), &format!("rules {rules}, seed {}", 1000 + seed));
+    }
+}
+
+#[test]
+fn proves_small_plans_optimal() {
+    let proven =
+        (0..40).filter(|&seed| solve(&random(seed, 0), &settings(), &Patient).status == Status::Optimal).count();
+    assert_eq!(proven, 40);
+}
+
+#[test]
+fn a_second_solver_finds_the_same_optimum() {
+    for (seed, rules) in [(1, 0), (2, 1), (3, 2), (4, 4), (5, 8), (6, 16)] {
+        let problem = random(seed, rules);
+        let best = optimum(&problem);
+        if best.unplaced.iter().any(|units| *units > 0) {
+            continue;
+        }
+        let model = export(&problem);
+        let values = model.solve_with(good_lp::microlp).unwrap();
+        assert!(model.infeasibility(&values) < 1e-6);
+        let cost = problem.cost(&best) as f64 * 1e-9;
+        let found = model.objective(&values);
+        assert!((found - cost).abs() < 1e-6, "seed {seed}: microlp {found}, trying everything {cost}");
+    }
+}
+
+#[test]
+fn stopped_at_any_moment_the_answer_is_valid() {
+    let problem = random(7, 8);
+    let least = problem.cost(&optimum(&problem));
+    for most in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89] {
+        let clock = Impatient { looks: AtomicU64::new(0), most };
+        let outcome = solve(&problem, &Settings::default(), &clock);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        if outcome.solution.unplaced.iter().all(|units| *units == 0) {
+            assert!(outcome.lower_bound.unwrap_or(0) <= least);
+        }
+        assert!(problem.cost(&outcome.solution) <= outcome.greedy_cost);
+    }
+}
+
+#[test]
+fn the_same_answer_for_the_same_seed_and_iterations() {
+    for seed in 0..5 {
+        let problem = random(seed, 9);
+        let (one, other) = (solve(&problem, &settings(), &Patient), solve(&problem, &settings(), &Patient));
+        assert_eq!(one.solution, other.solution);
+        assert_eq!(one.lower_bound, other.lower_bound);
+    }
+}
+
+#[test]
+fn greedy_alone_has_no_bound() {
+    let outcome = solve(&random(1, 0), &Settings { method: Method::Greedy, ..settings() }, &Patient);
+    assert_eq!(outcome.status, Status::Greedy);
+    assert_eq!(outcome.lower_bound, None);
+}

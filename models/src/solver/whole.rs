@@ -1,0 +1,135 @@
+//! The whole problem as one integer program, for any other solver: `export-model`.
+//!
+//! Where a column of the master problem is a pattern, here every node that might be opened has its own columns: `open`
+//! (binary) and how many units of each shape it holds (whole numbers). It says the same and is far slower to solve; the
+//! page `formulations/nodes.md` has the mathematics.
+
+use super::columns::master::{Master, dollars};
+use super::model::{LinearModel, plain_name};
+use crate::problem::{Problem, ShapeSet};
+
+/// One node that might be opened.
+struct Node {
+    bin: usize,
+    open: usize,
+    /// Shape and its column.
+    holds: Vec<(usize, usize)>,
+}
+
+/// The integer program of a problem. Every bin may be opened as often as there are units that it admits, or as its
+/// number is limited to.
+///
+/// The rule that enough other offerings could hold a node's pods is left out: it is a matter of each pattern and has no
+/// short form in rows. The model's title says so where it applies.
+pub fn export(problem: &Problem) -> LinearModel {
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let master = Master::new(problem, &demand);
+    let mut model = LinearModel { title: title(problem), ..LinearModel::default() };
+    for row in &master.rows {
+        model.row(plain_name(&row.name), (row.lower, row.upper), Vec::new());
+    }
+    for extra in &master.extras {
+        let column = model.column(plain_name(&extra.name), extra.cost, (extra.lower, extra.upper), extra.integer);
+        for &(row, factor) in &extra.terms {
+            model.rows[row].terms.push((column, factor));
+        }
+    }
+    for bin in 0..problem.bins.len() {
+        let units: u32 = problem.bins[bin].admits.ones().map(|shape| demand[shape]).sum();
+        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units);
+        let mut before = None;
+        for copy in 0..copies {
+            let node = add_node(&mut model, &master, bin, copy);
+            add_rules(&mut model, problem, &node);
+            if let Some(before) = before {
+                // Alike nodes are opened in order.
+                model.row(format!("order_{bin}_{copy}"), (0.0, f64::INFINITY), vec![(before, 1.0), (node.open, -1.0)]);
+            }
+            before = Some(node.open);
+        }
+    }
+    model.rows.retain(|row| !row.terms.is_empty());
+    model
+}
+
+fn title(problem: &Problem) -> String {
+    let mut title = format!(
+        "supercargo: {} shapes, {} bins; dollars an hour are minimised\nx_b_n_s: units of shape s on node n of bin b; open_b_n: whether it is bought",
+        problem.shapes.len(),
+        problem.bins.len()
+    );
+    if !problem.rules.flexibles.is_empty() {
+        title.push_str("\nleft out: minValues of the node pools");
+    }
+    title
+}
+
+fn add_node(model: &mut LinearModel, master: &Master, bin: usize, copy: u32) -> Node {
+    let problem = master.problem;
+    let price = dollars(problem.bins[bin].price);
+    let open = model.column(format!("open_{bin}_{copy}"), price, (0.0, 1.0), true);
+    for (row, factor) in master.node_terms(bin) {
+        model.rows[row].terms.push((open, factor));
+    }
+    let mut holds = Vec::new();
+    for shape in problem.bins[bin].admits.ones() {
+        let most = f64::from(problem.shapes[shape].count);
+        let column = model.column(format!("x_{bin}_{copy}_{shape}"), 0.0, (0.0, most), true);
+        for (row, factor) in master.unit_terms(bin, shape) {
+            model.rows[row].terms.push((column, factor));
+        }
+        holds.push((shape, column));
+    }
+    for (resource, name) in problem.resources.iter().enumerate() {
+        let room = problem.capacity[[bin, resource]];
+        // In parts of what the node offers: millicores and bytes differ by nine orders of magnitude.
+        let scale = room.max(1) as f64;
+        let mut terms: Vec<(usize, f64)> = holds
+            .iter()
+            .filter(|(shape, _)| problem.demand[[*shape, resource]] > 0)
+            .map(|&(shape, column)| (column, problem.demand[[shape, resource]] as f64 / scale))
+            .collect();
+        if terms.is_empty() {
+            continue;
+        }
+        terms.push((open, -(room as f64) / scale));
+        model.row(plain_name(&format!("{name}_{bin}_{copy}")), (f64::NEG_INFINITY, 0.0), terms);
+    }
+    Node { bin, open, holds }
+}
+
+/// The rules of one node: caps, exclusives (a binary chooses the side) and company.
+fn add_rules(model: &mut LinearModel, problem: &Problem, node: &Node) {
+    let held = |set: &ShapeSet| -> Vec<(usize, f64)> {
+        node.holds.iter().filter(|(shape, _)| set.contains(*shape)).map(|(_, column)| (*column, 1.0)).collect()
+    };
+    let total = |set: &ShapeSet| -> f64 { set.ones().map(|shape| f64::from(problem.shapes[shape].count)).sum() };
+    let name = |kind: &str, index: usize| format!("{kind}_{index}_{}_{}", node.bin, node.open);
+    for (index, cap) in problem.rules.node_caps.iter().enumerate() {
+        let room = cap.limit.saturating_sub(cap.present.get(&node.bin).copied().unwrap_or(0));
+        model.row(name("cap", index), (f64::NEG_INFINITY, f64::from(room)), held(&cap.members));
+    }
+    for (index, rule) in problem.rules.node_exclusives.iter().enumerate() {
+        let (mut left, mut right) = (held(&rule.left), held(&rule.right));
+        if left.is_empty() || right.is_empty() {
+            continue;
+        }
+        let side = model.column(name("choice", index), 0.0, (0.0, 1.0), true);
+        left.push((side, -total(&rule.left)));
+        right.push((side, total(&rule.right)));
+        model.row(name("one", index), (f64::NEG_INFINITY, 0.0), left);
+        model.row(name("other", index), (f64::NEG_INFINITY, total(&rule.right)), right);
+    }
+    for (index, rule) in problem.rules.node_togethers.iter().enumerate() {
+        if rule.satisfied.contains(node.bin) {
+            continue;
+        }
+        let mut terms = held(&rule.members);
+        if terms.is_empty() {
+            continue;
+        }
+        let most = total(&rule.members);
+        terms.extend(held(&rule.anchors).into_iter().map(|(column, _)| (column, -most)));
+        model.row(name("company", index), (f64::NEG_INFINITY, 0.0), terms);
+    }
+}
