@@ -51,7 +51,12 @@ pub fn random(seed: u64, rules: u32) -> Problem {
     let mut made = Rules::default();
     if has(1) {
         let limit = random.u32(1..=2);
-        made.node_caps.push(NodeCap { name: "cap".into(), members: set(shapes, &all), limit, present: BTreeMap::new() });
+        made.node_caps.push(NodeCap {
+            name: "cap".into(),
+            members: set(shapes, &all),
+            limit,
+            present: BTreeMap::new(),
+        });
     }
     if has(2) {
         made.node_exclusives.push(NodeExclusive { name: "apart".into(), left: left.clone(), right: right.clone() });

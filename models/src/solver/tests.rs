@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::highs::HighsError;
+use super::pipeline::solve_by;
 use super::test_problems::{optimum, random};
 use super::{Control, Method, Settings, Status, export, solve};
 use crate::problem::Problem;
@@ -65,9 +67,8 @@ fn never_contradicts_trying_everything() {
 
 #[test]
 fn proves_small_plans_optimal() {
-    let proven = (0..40)
-        .filter(|&seed| solve(&random(seed, 0), &settings(), &Patient).status == Status::Optimal)
-        .count();
+    let proven =
+        (0..40).filter(|&seed| solve(&random(seed, 0), &settings(), &Patient).status == Status::Optimal).count();
     assert_eq!(proven, 40);
 }
 
@@ -118,4 +119,32 @@ fn greedy_alone_has_no_bound() {
     let outcome = solve(&random(1, 0), &Settings { method: Method::Greedy, ..settings() }, &Patient);
     assert_eq!(outcome.status, Status::Greedy);
     assert_eq!(outcome.lower_bound, None);
+}
+
+#[test]
+fn where_highs_fails_the_greedy_stands_and_says_why() {
+    let problem = random(3, 0);
+    let fails = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| Err(HighsError::Status(4)));
+    assert_eq!(fails.status, Status::Greedy);
+    assert_eq!(problem.cost(&fails.solution), fails.greedy_cost);
+    assert!(fails.notes.iter().any(|note| note.contains("model status 4")), "{:?}", fails.notes);
+
+    let panics = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| panic!("as a test asks for"));
+    assert_eq!(panics.status, Status::Greedy);
+    assert!(panics.lower_bound.is_none() && !panics.notes.is_empty());
+}
+
+#[test]
+fn a_solution_below_the_bound_is_refused() {
+    let problem = random(3, 0);
+    let best = optimum(&problem);
+    let cost = problem.cost(&best);
+    let outcome = solve_by(&problem, &settings(), &Patient, |problem, state, _, _, _| {
+        state.offer_bound(i64::MAX);
+        state.offer(optimum(problem), "test");
+        Ok(())
+    });
+    // The bound came down to the incumbent's cost, and nothing cheaper was believed after that.
+    assert_eq!(problem.cost(&outcome.solution), outcome.greedy_cost);
+    assert!(outcome.greedy_cost == cost || !outcome.notes.is_empty());
 }
