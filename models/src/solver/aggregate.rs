@@ -62,39 +62,9 @@ fn groups(problem: &Problem, demand: &[u32], buckets: f64) -> Vec<Group> {
         .collect()
 }
 
-/// Solves the relaxation over at most some hundred groups and the usable bins.
-///
-/// # Errors
-/// What HiGHS says.
-pub(super) fn solve(
-    problem: &Problem,
-    demand: &[u32],
-    usable: &[bool],
-    control: &dyn Control,
-) -> Result<Aggregate, HighsError> {
-    let mut buckets = 6.0;
-    let mut all = groups(problem, demand, buckets);
-    while all.len() > 120 && buckets > 0.2 {
-        buckets /= 1.5;
-        all = groups(problem, demand, buckets);
-    }
+/// Rows and columns: nodes by bin first, then the parts of the groups.
+fn program(problem: &Problem, all: &[Group], bins: &[usize]) -> (Vec<(f64, f64)>, Vec<LpColumn>) {
     let resources = problem.resources.len();
-    // Bins alike but for their domain are one here, unless their number is limited.
-    let mut bins: Vec<usize> = Vec::new();
-    for bin in (0..problem.bins.len()).filter(|&bin| usable[bin]) {
-        let data = &problem.bins[bin];
-        let alike = |&other: &usize| {
-            let other_data = &problem.bins[other];
-            data.max_count.is_none()
-                && other_data.max_count.is_none()
-                && data.price == other_data.price
-                && data.admits == other_data.admits
-                && problem.capacity.row(bin) == problem.capacity.row(other)
-        };
-        if !bins.iter().any(alike) {
-            bins.push(bin);
-        }
-    }
     let capacity_row = |index: usize, resource: usize| all.len() + index * resources + resource;
     let mut rows = vec![(1.0, f64::INFINITY); all.len()];
     rows.extend(std::iter::repeat_n((f64::NEG_INFINITY, 0.0), bins.len() * resources));
@@ -128,6 +98,44 @@ pub(super) fn solve(
             columns.push(LpColumn { cost: 0.0, lower: 0.0, upper: f64::INFINITY, terms });
         }
     }
+    (rows, columns)
+}
+
+/// Solves the relaxation over at most some hundred groups and the usable bins.
+///
+/// # Errors
+/// What HiGHS says.
+pub(super) fn solve(
+    problem: &Problem,
+    demand: &[u32],
+    usable: &[bool],
+    control: &dyn Control,
+) -> Result<Aggregate, HighsError> {
+    let mut buckets = 6.0;
+    let mut all = groups(problem, demand, buckets);
+    while all.len() > 120 && buckets > 0.2 {
+        buckets /= 1.5;
+        all = groups(problem, demand, buckets);
+    }
+    let resources = problem.resources.len();
+    // Bins alike but for their domain are one here, unless their number is limited.
+    let mut bins: Vec<usize> = Vec::new();
+    for bin in (0..problem.bins.len()).filter(|&bin| usable[bin]) {
+        let data = &problem.bins[bin];
+        let alike = |&other: &usize| {
+            let other_data = &problem.bins[other];
+            data.max_count.is_none()
+                && other_data.max_count.is_none()
+                && data.price == other_data.price
+                && data.admits == other_data.admits
+                && problem.capacity.row(bin) == problem.capacity.row(other)
+        };
+        if !bins.iter().any(alike) {
+            bins.push(bin);
+        }
+    }
+    let (rows, columns) = program(problem, &all, &bins);
+    let capacity_row = |index: usize, resource: usize| all.len() + index * resources + resource;
     let mut lp = Lp::new(&rows)?;
     lp.add_columns(&columns)?;
     let solution = lp.solve(control)?;
@@ -174,4 +182,22 @@ pub(super) fn solve(
         .collect();
     let worth: f64 = values.iter().zip(demand).map(|(value, &count)| value * f64::from(count)).sum();
     Ok(Aggregate { values, bound: (worth - lost).max(0.0), nodes })
+}
+
+/// The relaxation of a problem as a plain program, every group one of its own.
+#[cfg(test)]
+pub(super) fn model(problem: &Problem) -> super::model::LinearModel {
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let bins: Vec<usize> = (0..problem.bins.len()).collect();
+    let (rows, columns) = program(problem, &groups(problem, &demand, 6.0), &bins);
+    let mut model = super::model::LinearModel { title: "The relaxation over groups".to_owned(), ..Default::default() };
+    for (index, (lower, upper)) in rows.into_iter().enumerate() {
+        model.row(format!("r{index}"), (lower, upper), Vec::new());
+    }
+    for (index, column) in columns.into_iter().enumerate() {
+        let name = if index < bins.len() { format!("n_{index}") } else { format!("f_{index}") };
+        let handle = model.column(name, column.cost, (column.lower, column.upper), false);
+        column.terms.into_iter().for_each(|(row, factor)| model.rows[row].terms.push((handle, factor)));
+    }
+    model
 }

@@ -29,6 +29,14 @@ const PROVEN: f64 = 1e-6;
 /// The answer obeys every rule of the problem, is never dearer than the greedy's, and comes with a lower bound that
 /// holds whenever it is stopped. Where the integer program fails the greedy's answer stands, and a note says why.
 pub fn solve(problem: &Problem, settings: &Settings, control: &dyn Control) -> Outcome {
+    solve_by(problem, settings, control, prove)
+}
+
+/// All stages behind the greedy, as a function, so that a test can put one in their place that fails.
+type Proof = fn(&Problem, &State, &Settings, &mut Stages, &dyn Control) -> Result<(), HighsError>;
+
+/// [`solve`] with the stages behind the greedy given.
+pub(super) fn solve_by(problem: &Problem, settings: &Settings, control: &dyn Control, prove: Proof) -> Outcome {
     let unclocked = Unclocked { inner: control };
     let control: &dyn Control = if settings.iterations.is_some() { &unclocked } else { control };
     let mut stages = Stages::new(control);
@@ -128,7 +136,7 @@ impl Control for Slice<'_> {
 }
 
 /// Seconds by stage.
-struct Stages<'a> {
+pub(super) struct Stages<'a> {
     control: &'a dyn Control,
     since: f64,
     done: Vec<(&'static str, f64)>,
@@ -287,8 +295,13 @@ fn fill_by_worth(
     });
     candidates.truncate(12);
     let rounds = settings.iterations.unwrap_or(u64::MAX);
-    let partial = sequence::fill(problem, &found.values, &candidates, 0.97, rounds, control);
-    state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
+    for manner in sequence::MANNERS.iter().take(usize::try_from(rounds).unwrap_or(usize::MAX)) {
+        if control.exhausted() {
+            break;
+        }
+        let partial = sequence::fill(problem, &found.values, &candidates, manner, rounds, control);
+        state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
+    }
 }
 
 /// Whether one unit of a shape fits some node alone.
@@ -349,6 +362,7 @@ fn search<'a>(
     }
     stages.end("aggregate");
     let mut columns = Columns::new(problem, &demand, first)?;
+    columns.add(state.solution().nodes.into_iter().map(|(pattern, _)| pattern))?;
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
     let limits = ColumnLimits {
         rounds,

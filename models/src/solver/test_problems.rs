@@ -132,6 +132,22 @@ pub fn random(seed: u64, rules: u32) -> Problem {
     }
 }
 
+/// The instance of the formulations' pages: shapes of 2 and 3 millicores, three and two units, on bins of 4 and 8.
+pub fn page() -> Problem {
+    let mut problem = random(1, 0);
+    problem.demand = Array2::from_shape_vec((2, 2), vec![2, 1, 3, 2]).unwrap();
+    problem.capacity = Array2::from_shape_vec((2, 2), vec![4, 4, 8, 6]).unwrap();
+    problem.shapes.resize(2, problem.shapes[0].clone());
+    problem.shapes[0].count = 3;
+    problem.shapes[1].count = 2;
+    problem.bins.truncate(2);
+    for (bin, price) in problem.bins.iter_mut().zip([100_000_000, 180_000_000]) {
+        bin.price = price;
+        bin.admits = set(2, &[0, 1]);
+    }
+    problem
+}
+
 /// The best solution there is: every multiset of valid patterns, units left out last.
 pub fn optimum(problem: &Problem) -> Solution {
     let mut patterns = Vec::new();

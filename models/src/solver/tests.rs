@@ -1,9 +1,16 @@
 //! The solver against trying everything, against a second solver, and without HiGHS.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::test_problems::{optimum, random};
+use super::aggregate;
+use super::columns::Pricing;
+use super::columns::master::Master;
+use super::highs::HighsError;
+use super::model::LinearModel;
+use super::pipeline::solve_by;
+use super::test_problems::{optimum, page, random};
 use super::{Control, Method, Settings, Status, export, solve};
 use crate::problem::Problem;
 
@@ -117,4 +124,66 @@ fn greedy_alone_has_no_bound() {
     let outcome = solve(&random(1, 0), &Settings { method: Method::Greedy, ..settings() }, &Patient);
     assert_eq!(outcome.status, Status::Greedy);
     assert_eq!(outcome.lower_bound, None);
+}
+
+#[test]
+fn where_highs_fails_the_greedy_stands_and_says_why() {
+    let problem = random(3, 0);
+    let fails = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| Err(HighsError::Status(4)));
+    assert_eq!(fails.status, Status::Greedy);
+    assert_eq!(problem.cost(&fails.solution), fails.greedy_cost);
+    assert!(fails.notes.iter().any(|note| note.contains("model status 4")), "{:?}", fails.notes);
+
+    let panics = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| panic!("as a test asks for"));
+    assert_eq!(panics.status, Status::Greedy);
+    assert!(panics.lower_bound.is_none() && !panics.notes.is_empty());
+}
+
+#[test]
+fn a_solution_below_the_bound_is_refused() {
+    let problem = random(3, 0);
+    let best = optimum(&problem);
+    let cost = problem.cost(&best);
+    let outcome = solve_by(&problem, &settings(), &Patient, |problem, state, _, _, _| {
+        state.offer_bound(i64::MAX);
+        state.offer(optimum(problem), "test");
+        Ok(())
+    });
+    // The bound came down to the incumbent's cost, and nothing cheaper was believed after that.
+    assert_eq!(problem.cost(&outcome.solution), outcome.greedy_cost);
+    assert!(outcome.greedy_cost == cost || !outcome.notes.is_empty());
+}
+
+/// Compares a program with the instance beside its page (written anew where `SUPERCARGO_BLESS` is set), and tells its
+/// optimum by two solvers that must agree.
+fn instance(name: &str, model: &LinearModel) -> f64 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("formulations").join(name);
+    if std::env::var_os("SUPERCARGO_BLESS").is_some() {
+        std::fs::write(&path, model.to_lp()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), model.to_lp(), "{name}");
+    let by_microlp = model.solve_with(good_lp::microlp).unwrap();
+    let by_highs = model.solve_with(good_lp::highs).unwrap();
+    assert!(model.infeasibility(&by_microlp) < 1e-6 && model.infeasibility(&by_highs) < 1e-6);
+    assert!((model.objective(&by_microlp) - model.objective(&by_highs)).abs() < 1e-6);
+    model.objective(&by_highs)
+}
+
+#[test]
+fn the_instances_of_the_formulations() {
+    let problem = page();
+    let best = problem.cost(&optimum(&problem)) as f64 * 1e-9;
+    assert!((best - 0.28).abs() < 1e-9, "{best}");
+
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let master = Master::new(&problem, &demand);
+    let pricing = Pricing::new(&master, &demand, &[true, true]);
+    let duals = vec![0.0; master.rows.len()];
+    let patterns = pricing.enumerate(&master, &duals, 1.0, 100, 10_000, &Patient).unwrap();
+    assert!((instance("master.lp", &master.model(&patterns, true)) - best).abs() < 1e-6);
+    assert!((instance("nodes.lp", &export(&problem)) - best).abs() < 1e-6);
+    let relaxed = instance("aggregate.lp", &aggregate::model(&problem));
+    let found = aggregate::solve(&problem, &demand, &[true, true], &Patient).unwrap();
+    assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
+    assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
 }

@@ -5,6 +5,7 @@
 //! page `formulations/nodes.md` has the mathematics.
 
 use super::columns::master::{Master, dollars};
+use super::{Control, greedy};
 use super::model::{LinearModel, plain_name};
 use crate::problem::{Problem, ShapeSet};
 
@@ -16,14 +17,15 @@ struct Node {
     holds: Vec<(usize, usize)>,
 }
 
-/// The integer program of a problem. Every bin may be opened as often as there are units that it admits, or as its
-/// number is limited to.
+/// The integer program of a problem. Every bin may be opened as often as there are units that it admits, as its number
+/// is limited to, and as a solution no dearer than the greedy's can afford.
 ///
 /// The rule that enough other offerings could hold a node's pods is left out: it is a matter of each pattern and has no
 /// short form in rows. The model's title says so where it applies.
 pub fn export(problem: &Problem) -> LinearModel {
     let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
     let master = Master::new(problem, &demand);
+    let affordable = affordable(problem);
     let mut model = LinearModel { title: title(problem), ..LinearModel::default() };
     for row in &master.rows {
         model.row(plain_name(&row.name), (row.lower, row.upper), Vec::new());
@@ -36,7 +38,7 @@ pub fn export(problem: &Problem) -> LinearModel {
     }
     for bin in 0..problem.bins.len() {
         let units: u32 = problem.bins[bin].admits.ones().map(|shape| demand[shape]).sum();
-        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units);
+        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units).min(affordable[bin]);
         let mut before = None;
         for copy in 0..copies {
             let node = add_node(&mut model, &master, bin, copy);
@@ -50,6 +52,24 @@ pub fn export(problem: &Problem) -> LinearModel {
     }
     model.rows.retain(|row| !row.terms.is_empty());
     model
+}
+
+/// A control that never stops anyone.
+struct Unhurried;
+
+impl Control for Unhurried {
+    fn remaining_seconds(&self) -> f64 {
+        f64::INFINITY
+    }
+}
+
+/// By bin: how many nodes of it the greedy's cost pays for; no limit where the greedy leaves units over.
+fn affordable(problem: &Problem) -> Vec<u32> {
+    let greedy = greedy::greedy(problem, None, 1, &Unhurried);
+    let all = greedy.unplaced.iter().all(|units| *units == 0);
+    let cost = problem.cost(&greedy);
+    let limit = |price: i64| if all && price > 0 { u32::try_from(cost / price).unwrap_or(u32::MAX) } else { u32::MAX };
+    problem.bins.iter().map(|bin| limit(bin.price)).collect()
 }
 
 fn title(problem: &Problem) -> String {

@@ -10,7 +10,7 @@ use crate::solver::model::{LinearModel, plain_name};
 
 /// Dollars an hour of a price in billionths.
 pub fn dollars(price: i64) -> f64 {
-    price as f64 * 1e-9
+    price as f64 / 1e9
 }
 
 /// A row of the master problem.
@@ -364,7 +364,7 @@ pub fn penalties(problem: &Problem) -> Vec<f64> {
         .iter()
         .map(|shape| {
             let rank = priorities.binary_search(&shape.priority).unwrap_or(0) as i32;
-            dearest * 10.0 * 4.0_f64.powi(rank.min(6))
+            (dearest * 10.0).ceil() * 4.0_f64.powi(rank.min(6))
         })
         .collect()
 }

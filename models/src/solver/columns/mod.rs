@@ -288,7 +288,7 @@ impl<'a> Columns<'a> {
     ) -> Result<(), HighsError> {
         let problem = self.master.problem;
         let mut work = 400_u64;
-        let mut smoothing = 0.6;
+        let mut smoothing = if limits.center.is_some() { 0.8 } else { 0.6 };
         let mut center: Option<Vec<f64>> = limits.center.clone();
         let shapes = problem.shapes.len();
         while self.rounds < limits.rounds && !control.exhausted() {
@@ -299,18 +299,27 @@ impl<'a> Columns<'a> {
                 Err(error) => return Err(error),
             };
             let exact_duals = self.solution.duals.clone();
-            let smooth: Vec<f64> = match &center {
-                Some(center) if smoothing > 0.0 => {
-                    exact_duals.iter().zip(center).map(|(new, old)| smoothing * old + (1.0 - smoothing) * new).collect()
+            // Nearer and nearer to the duals themselves until something is found that they miss.
+            let mut round;
+            let mut share = if self.rounds == 1 && center.is_some() { 1.0 } else { smoothing };
+            let mut added;
+            loop {
+                let duals = match &center {
+                    Some(center) if share > 0.0 => {
+                        let pairs = exact_duals.iter().zip(center);
+                        pairs.map(|(new, old)| share * old + (1.0 - share) * new).collect()
+                    }
+                    _ => {
+                        share = 0.0;
+                        exact_duals.clone()
+                    }
+                };
+                round = pricing.round(&self.master, &duals, work);
+                added = self.improve_bound(&duals, &round, &mut center)?;
+                if added > 0 || share == 0.0 || control.exhausted() {
+                    break;
                 }
-                _ => exact_duals.clone(),
-            };
-            let mut round = pricing.round(&self.master, &smooth, work);
-            let mut added = self.improve_bound(&smooth, &round, &mut center)?;
-            if added == 0 && smooth != exact_duals && !control.exhausted() {
-                // Mispriced: what smoothing missed is looked for at the duals themselves.
-                round = pricing.round(&self.master, &exact_duals, work);
-                added = self.improve_bound(&exact_duals, &round, &mut center)?;
+                share = if share > 0.5 { share - 0.3 } else { 0.0 };
             }
             let bound = rounded(problem, self.bound);
             control.report(&Progress {
@@ -336,7 +345,7 @@ impl<'a> Columns<'a> {
                     return Ok(());
                 }
                 work *= 6;
-                smoothing = 0.0;
+                smoothing = 0.3;
             }
         }
         Ok(())
