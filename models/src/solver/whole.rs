@@ -5,8 +5,8 @@
 //! page `formulations/nodes.md` has the mathematics.
 
 use super::columns::master::{Master, dollars};
-use super::{Control, greedy};
 use super::model::{LinearModel, plain_name};
+use super::{Control, greedy};
 use crate::problem::{Problem, ShapeSet};
 
 /// One node that might be opened.
