@@ -36,9 +36,9 @@ pub fn export(problem: &Problem) -> LinearModel {
             model.rows[row].terms.push((column, factor));
         }
     }
-    for bin in 0..problem.bins.len() {
+    for (bin, &affordable) in affordable.iter().enumerate() {
         let units: u32 = problem.bins[bin].admits.ones().map(|shape| demand[shape]).sum();
-        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units).min(affordable[bin]);
+        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units).min(affordable);
         let mut before = None;
         for copy in 0..copies {
             let node = add_node(&mut model, &master, bin, copy);

@@ -157,9 +157,15 @@ pub(super) fn load<'s>(state: &'s State, pods: &[(usize, u32)]) -> (Amounts, Vec
     (asked, pods.iter().map(|&(at, _)| &state.world.profiles[at]).collect())
 }
 
+/// The key that leaves too few values, how many it leaves and how many it should; `None` where all leave enough.
+type Lack<'a> = Option<(&'a str, usize, u32)>;
+
+/// A pool, and what a node of it holds.
+type Load<'a> = (usize, &'a [(usize, u32)]);
+
 /// `minValues` of each planned node.
 pub(super) fn check_min_values(state: &State, findings: &mut Findings) {
-    let mut judged: HashMap<(usize, &[(usize, u32)]), Option<(&str, usize, u32)>> = HashMap::new();
+    let mut judged: HashMap<Load, Lack> = HashMap::new();
     for machine in &state.machines {
         let Some((_, offer)) = &machine.planned else { continue };
         let lack = *judged.entry((offer.pool, &machine.pods)).or_insert_with(|| {

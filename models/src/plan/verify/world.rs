@@ -224,7 +224,7 @@ impl<'a> World<'a> {
             match existing(&mut table, node) {
                 Ok(kind) => existing_nodes.push(Existing {
                     name,
-                    labels: node.metadata.labels.as_ref().map_or(Cow::Borrowed(&EMPTY), |labels| Cow::Borrowed(labels)),
+                    labels: node.metadata.labels.as_ref().map_or(Cow::Borrowed(&EMPTY), Cow::Borrowed),
                     taints: taints_of(node),
                     kind,
                     bound: bound_to.remove(name).unwrap_or_default(),

@@ -28,6 +28,9 @@ pub struct Pricing<'a> {
     weights: BTreeMap<(usize, usize), Vec<f64>>,
 }
 
+/// Knapsack and values of some bins, the least that a pattern must be worth, and those bins.
+type Task = ((usize, usize), (f64, Vec<usize>));
+
 /// What a round of pricing came to.
 pub struct Round {
     /// Patterns of negative reduced cost, the most negative first.
@@ -104,7 +107,7 @@ impl<'a> Pricing<'a> {
             task.0 = task.0.min(target);
             task.1.push(bin);
         }
-        let tasks: Vec<((usize, usize), (f64, Vec<usize>))> = tasks.into_iter().collect();
+        let tasks: Vec<Task> = tasks.into_iter().collect();
         let results: Vec<(Priced, Vec<f64>)> = tasks
             .par_iter()
             .map(|(key, (target, _))| {
