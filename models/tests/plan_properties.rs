@@ -15,14 +15,8 @@ use supercargo_models::solver::Method;
 const CASES: u32 = 1_000;
 
 fn config() -> Config {
-    let asked = std::env::var("PROPTEST_CASES").is_ok();
-    let mut config = Config::default();
-    config.failure_persistence = None;
-    config.max_shrink_iters = 400;
-    if !asked {
-        config.cases = CASES;
-    }
-    config
+    let standard = Config { failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
+    if std::env::var("PROPTEST_CASES").is_ok() { standard } else { Config { cases: CASES, ..standard } }
 }
 
 proptest! {

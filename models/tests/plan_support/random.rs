@@ -60,6 +60,9 @@ pub struct WorkSpec {
     rules: Vec<RuleSpec>,
 }
 
+/// A pod on a node: whose labels it bears, quarters of a CPU, and whom it keeps away from its zone or node.
+type BoundPod = (u8, u32, Option<(u8, u8)>);
+
 /// A node that is there, with pods: which workload's labels, quarters of a CPU, whom it keeps away from its zone or node.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
@@ -67,7 +70,7 @@ pub struct NodeSpec {
     zone: u8,
     taint: bool,
     pooled: bool,
-    bound: Vec<(u8, u32, Option<(u8, u8)>)>,
+    bound: Vec<BoundPod>,
 }
 
 /// A cluster.
