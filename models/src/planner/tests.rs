@@ -508,3 +508,46 @@ fn preferences_are_honoured_when_free_and_given_up_when_not() {
     let even = planned(&with(vec![group("web", 20, "1", spread("web", ZONE, "ScheduleAnyway"))]));
     assert_eq!(pods_by(&even, |node| node.zone.clone()).len(), 2);
 }
+
+#[test]
+fn who_fits_no_heavy_pool_goes_to_the_lighter_ones_even_without_time() {
+    struct Spent;
+    impl Control for Spent {
+        fn remaining_seconds(&self) -> f64 {
+            0.0
+        }
+    }
+    // The heavy pool is refused for want of stand-ins, the middle one is soon full.
+    let rare = json!({"weight": 20, "template": {"spec": {"requirements": [
+        {"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 9}]}}});
+    let mut snapshot = with(vec![group("big", 1, "100", json!({})), group("web", 4, "2", json!({}))]);
+    let tight = json!({"weight": 10, "limits": {"cpu": "4"}});
+    snapshot.node_pools = [pool("rare", rare), pool("tight", tight), pool("light", json!({}))]
+        .into_iter()
+        .map(|pool| serde_json::from_value(pool).unwrap())
+        .collect();
+    let options = Options::default();
+    let plan = plan(&snapshot, &catalog(), &options, &Settings::default(), &Spent, &first_fit).unwrap();
+    assert_eq!((plan.summary.pods, plan.summary.scheduled, plan.unschedulable.len()), (5, 4, 1));
+    let pools = pods_by(&plan, |node| node.node_pool.clone());
+    assert_eq!(pools, BTreeMap::from([("light".to_owned(), 2), ("tight".to_owned(), 2)]));
+    assert!(plan.summary.greedy_hourly_cost >= plan.summary.hourly_cost);
+}
+
+#[test]
+fn company_must_match_all_terms() {
+    let both = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [term("web", ZONE), term("db", ZONE)]}}});
+    let plan = planned(&with(vec![group("web", 1, "1", both), group("db", 1, "1", json!({}))]));
+    assert_eq!(plan.unschedulable.len(), 1);
+    assert!(plan.unschedulable[0].reason.contains("no pod matches"), "{}", plan.unschedulable[0].reason);
+}
+
+#[test]
+fn owners_of_a_spread_that_do_not_count_may_join_as_many_as_there_may_be() {
+    let mut snapshot = with(vec![group("web", 1, "1", spread("db", HOST, "DoNotSchedule"))]);
+    snapshot.nodes = vec![node("n", "a", "4")];
+    snapshot.bound = vec![bound("db", "n", "1", json!({}))];
+    let plan = planned(&snapshot);
+    assert_eq!((plan.summary.new_nodes, plan.existing_nodes.len()), (0, 1));
+}
