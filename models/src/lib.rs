@@ -11,5 +11,7 @@
 pub mod catalog;
 pub mod kubernetes;
 pub mod plan;
+pub mod planner;
 pub mod problem;
+mod rules;
 pub mod solver;

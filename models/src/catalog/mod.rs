@@ -1,7 +1,16 @@
 //! Priced offerings: what EC2 sells, where, and for how much.
 
+mod allocatable;
+mod check;
+mod error;
+mod kubelet;
+
 use std::collections::BTreeMap;
 
+pub use allocatable::{allocatable, capacity};
+pub use check::check;
+pub use error::CatalogError;
+pub use kubelet::KubeletSettings;
 use serde::{Deserialize, Serialize};
 
 /// The offerings of one region at one date.
@@ -33,6 +42,9 @@ pub struct InstanceType {
     pub memory_mib: u64,
     /// The most pods that a kubelet takes on it (ENIs and their addresses).
     pub max_pods: u32,
+    /// How many volumes can be attached to it besides its root volume; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_volume_attachments: Option<u32>,
     /// Accelerators by extended resource name (`nvidia.com/gpu`, `amd.com/gpu`, `aws.amazon.com/neuron`, ...).
     #[serde(default)]
     pub gpus: BTreeMap<String, u64>,

@@ -1,11 +1,14 @@
 //! What a pod needs and a node gives, in Kubernetes' own terms.
 
+pub mod admission;
 mod node_pool;
+pub mod ports;
 pub mod quantity;
 pub mod requests;
 pub mod requirements;
 mod snapshot;
 pub mod taints;
+pub mod volumes;
 
 pub use node_pool::{
     Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,

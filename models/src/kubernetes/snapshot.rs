@@ -29,7 +29,11 @@ pub struct Snapshot {
     pub node_pools: Vec<NodePool>,
     /// `EC2NodeClass` objects as they came (kubelet settings change what a node offers).
     pub node_classes: Vec<serde_json::Value>,
-    /// Claims on volumes, by which a pod is tied to a zone.
+    /// `NodeOverlay` objects as they came (they change prices and capacity of offerings).
+    pub node_overlays: Vec<serde_json::Value>,
+    /// Claims on volumes, by which a pod is tied to a zone. One whose name ends with `*` (annotated
+    /// `supercargo.dev/claim-template`) stands for the claims that all replicas of a stateful set are still to get: each
+    /// replica has an unbound claim like it of its own.
     pub volume_claims: Vec<PersistentVolumeClaim>,
     /// Volumes, some of which can be reached from some zones only.
     pub volumes: Vec<PersistentVolume>,

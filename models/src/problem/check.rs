@@ -141,7 +141,8 @@ impl Problem {
         self.check_domains(solution, &mut found);
         for budget in &self.rules.node_budgets {
             let sum: i64 = budget.per_node.iter().map(|(&bin, &take)| take * opened[bin] as i64).sum();
-            if sum > budget.limit {
+            // A limit below 0 (the pool is over it already) forbids more, not what is there.
+            if sum > budget.limit.max(0) {
                 found.push(across(&budget.name, format!("{sum} taken of {}", budget.limit)));
             }
         }
@@ -199,6 +200,13 @@ impl Problem {
             let members = self.by_domain(solution, rule.topology, &rule.members);
             let anchors = self.by_domain(solution, rule.topology, &rule.anchors);
             let free = rule.anchors.is_clear() && !rule.present.contains(&true);
+            let astray = solution.nodes.iter().any(|(pattern, _)| {
+                self.bins[pattern.bin as usize].domains[rule.topology].is_none()
+                    && pattern.counts.iter().any(|(shape, _)| rule.members.contains(*shape as usize))
+            });
+            if astray {
+                found.push(across(&rule.name, "on a node outside of any domain".to_owned()));
+            }
             if free {
                 if members.iter().filter(|count| **count > 0).count() > 1 {
                     found.push(across(&rule.name, "in more than one domain".to_owned()));

@@ -3,8 +3,9 @@
 //! Nothing in here knows Kubernetes' words: a [`Problem`] can be written to a file and replayed.
 
 mod bits;
+pub mod build;
 mod check;
-mod types;
+pub(crate) mod types;
 
 pub use check::{Violation, fits};
 pub use types::{

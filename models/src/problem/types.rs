@@ -273,7 +273,7 @@ pub struct DomainTogether {
     pub present: Vec<bool>,
 }
 
-/// `sum over nodes of per_node[bin] <= limit`. Comes from a NodePool's limits.
+/// `sum over nodes of per_node[bin] <= limit` (0 where the limit is below). Comes from a NodePool's limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeBudget {
     /// For people: pool and resource.

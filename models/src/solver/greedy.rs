@@ -64,7 +64,7 @@ impl<'i, 'p> Passes<'i, 'p> {
         let mut chains: Vec<Vec<f64>> = starts.iter().map(|values| (*values).clone()).collect();
         for pass in 0..passes {
             let chain = pass as usize % chains.len();
-            let weights = if (pass as usize / chains.len()) % 2 == 0 { &by_resources } else { &chains[chain] };
+            let weights = if (pass as usize / chains.len()).is_multiple_of(2) { &by_resources } else { &chains[chain] };
             let recipe = Recipe::new(index, chains[chain].clone(), &|shape| weights[shape]);
             let wish = &wishes[(pass as usize / chains.len()) % wishes.len()];
             let packing = self.attempt(start, &recipe, wish);
@@ -79,7 +79,7 @@ impl<'i, 'p> Passes<'i, 'p> {
             }
         }
         let (_, solution) = best.unwrap_or_default();
-        repair::place_rest(self, start, solution, &wishes)
+        repair::place_rest(self, start, solution, &wishes, control)
     }
 
     /// One pass. Where units of a domain find no room, the domains are split again with what was learnt.
@@ -124,7 +124,9 @@ impl<'i, 'p> Passes<'i, 'p> {
             }
             if !learnt {
                 packing.trim();
-                packing.right_size();
+                if wanted.iter().all(|wanted| *wanted) {
+                    packing.right_size();
+                }
                 return packing;
             }
         }
@@ -135,7 +137,9 @@ impl<'i, 'p> Passes<'i, 'p> {
         open_free(&mut packing, recipe);
         open_new(&mut packing, recipe);
         packing.trim();
-        packing.right_size();
+        if wanted.iter().all(|wanted| *wanted) {
+            packing.right_size();
+        }
         packing
     }
 

@@ -7,8 +7,11 @@ pub mod complete;
 mod cover;
 mod dive;
 mod enumerate;
+pub mod export;
 mod fill;
 pub mod greedy;
+#[cfg(test)]
+mod heuristics_test;
 pub mod highs;
 pub mod improve;
 mod incumbent;
@@ -19,6 +22,8 @@ mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
+#[cfg(test)]
+mod rules_test;
 mod sequence;
 #[cfg(test)]
 mod test_problems;
@@ -32,7 +37,7 @@ use crate::problem::Solution;
 
 pub use integer::run as run_model;
 pub use pipeline::solve;
-pub use whole::export;
+pub use whole::export as export_nodes;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
 pub trait Control: Sync {

@@ -153,8 +153,7 @@ pub fn optimum(problem: &Problem) -> Solution {
     let mut patterns = Vec::new();
     for bin in 0..problem.bins.len() {
         let mut counts = vec![0_u32; problem.shapes.len()];
-        loop {
-            let Some(at) = (0..counts.len()).find(|&shape| counts[shape] < problem.shapes[shape].count) else { break };
+        while let Some(at) = (0..counts.len()).find(|&shape| counts[shape] < problem.shapes[shape].count) {
             counts[..at].iter_mut().for_each(|count| *count = 0);
             counts[at] += 1;
             let held =

@@ -5,8 +5,8 @@
 //! page `formulations/nodes.md` has the mathematics.
 
 use super::columns::master::{Master, dollars};
-use super::{Control, greedy};
 use super::model::{LinearModel, plain_name};
+use super::{Control, greedy};
 use crate::problem::{Problem, ShapeSet};
 
 /// One node that might be opened.
@@ -36,9 +36,9 @@ pub fn export(problem: &Problem) -> LinearModel {
             model.rows[row].terms.push((column, factor));
         }
     }
-    for bin in 0..problem.bins.len() {
+    for (bin, affordable) in affordable.into_iter().enumerate() {
         let units: u32 = problem.bins[bin].admits.ones().map(|shape| demand[shape]).sum();
-        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units).min(affordable[bin]);
+        let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units).min(affordable);
         let mut before = None;
         for copy in 0..copies {
             let node = add_node(&mut model, &master, bin, copy);

@@ -104,7 +104,7 @@ impl<'a> Pricing<'a> {
             task.0 = task.0.min(target);
             task.1.push(bin);
         }
-        let tasks: Vec<((usize, usize), (f64, Vec<usize>))> = tasks.into_iter().collect();
+        let tasks: Vec<_> = tasks.into_iter().collect();
         let results: Vec<(Priced, Vec<f64>)> = tasks
             .par_iter()
             .map(|(key, (target, _))| {

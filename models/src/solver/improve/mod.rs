@@ -17,8 +17,9 @@ use crate::problem::{Problem, Solution};
 
 /// Rounds between two looks at the clock.
 const ROUNDS_A_LOOK: u64 = 16;
-/// Rounds in which the search cools down before it is warmed again from the best solution.
-const CYCLE: u64 = 4_000;
+/// Rounds in which the search cools down the first time, before it is warmed again from the best solution; each time
+/// after that it takes twice as long.
+const FIRST_CYCLE: u64 = 4_000;
 /// How much dearer than before a move may be when the search is warmest, as a share of a mean node's price.
 const WARMTH: f64 = 0.04;
 
@@ -52,7 +53,7 @@ pub fn improve(
             break;
         }
         let before = search.best_cost;
-        search.round(round % CYCLE);
+        search.round();
         round += 1;
         if search.best_cost < before {
             let bound = lower_bound.map(|bound| bound as f64 / 1e9);
@@ -80,6 +81,9 @@ struct Search<'i, 'p> {
     /// The best nodes, unless they are the present ones.
     best: Option<Vec<Group>>,
     random: Rng,
+    /// Rounds since the search was last warmed, and how many until it is again.
+    phase: u64,
+    cycle: u64,
 }
 
 /// Nodes to be taken apart: positions in the groups, the highest first, each with how many copies of it are in the pool.
@@ -99,24 +103,29 @@ impl<'i, 'p> Search<'i, 'p> {
             best_cost: cost,
             best: None,
             random: Rng::with_seed(seed ^ 0x5eed_0f1e_55ed_1357),
+            phase: 0,
+            cycle: FIRST_CYCLE,
         }
     }
 
-    /// One ruin and recreate; `phase` is the round within the cycle.
-    fn round(&mut self, phase: u64) {
-        if phase == 0 {
+    /// One ruin and recreate.
+    fn round(&mut self) {
+        self.phase += 1;
+        if self.phase == self.cycle {
             self.restart();
+            self.phase = 0;
+            self.cycle *= 2;
         }
         if self.packing.groups.is_empty() {
             return;
         }
         let picked = self.pick();
         let batch = picked.iter().map(|&(group, times)| self.packing.groups[group].copies / times).min().unwrap_or(1);
-        let heat = 1.0 - phase as f64 / CYCLE as f64;
-        let nodes: u32 = self.packing.groups.iter().take(64).map(|group| group.copies).sum::<u32>().max(1);
-        let mean = self.cost as f64 / f64::from(nodes.max(self.packing.groups.len() as u32));
+        let heat = 1.0 - self.phase as f64 / self.cycle as f64;
+        let nodes: u32 = self.packing.groups.iter().map(|group| group.copies).sum();
+        let mean = self.cost as f64 / f64::from(nodes.max(1));
         let old: i64 = picked.iter().map(|&(group, times)| self.price(group) * i64::from(times)).sum();
-        let slack = if batch > 1 { 0.0 } else { WARMTH * heat * heat * mean * -self.random.f64().max(1e-9).ln() };
+        let slack = WARMTH * heat * heat * mean * -self.random.f64().max(1e-9).ln();
         // Strictly below this is welcome.
         let below = old + 1 + slack as i64;
         let before = self.packing.clone_books();

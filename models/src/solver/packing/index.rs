@@ -130,13 +130,6 @@ impl<'p> Index<'p> {
         self.slot_of[shape * self.tuples.len() + self.tuple_of[bin]] as usize
     }
 
-    /// Bins whose nodes count into the slot and that admit its shape.
-    pub fn bins_of_slot(&self, slot: usize) -> impl Iterator<Item = usize> + '_ {
-        let shape = self.slots[slot].shape;
-        (0..self.problem.bins.len())
-            .filter(move |&bin| self.slot(shape, bin) == slot && self.problem.bins[bin].admits.contains(shape))
-    }
-
     /// The most units of a shape on one empty node of a bin, by capacity and node caps alone.
     pub fn most_alone(&self, shape: usize, bin: usize) -> u32 {
         if !self.problem.bins[bin].admits.contains(shape) {

@@ -101,11 +101,6 @@ impl<'i, 'p> Packing<'i, 'p> {
         slots.min().unwrap_or(0)
     }
 
-    /// Whether nothing is left to place.
-    pub fn is_done(&self) -> bool {
-        self.left.iter().all(|units| *units == 0)
-    }
-
     /// By slot: units that stand on nodes.
     pub fn placed(&self) -> Vec<u32> {
         let mut placed = vec![0; self.index.slots.len()];
@@ -133,17 +128,28 @@ impl<'i, 'p> Packing<'i, 'p> {
             if group.node.counts.is_empty() {
                 continue;
             }
+            let own = group.node.bin;
             let mut copies = group.copies;
             while copies > 0 {
-                let bin = self.cheapest(&group.node, self.index.problem.bins[group.node.bin].price);
-                let bin = bin.unwrap_or(group.node.bin);
-                let taken = if bin == group.node.bin { copies } else { copies.min(self.openable(bin)) };
-                let node =
-                    if bin == group.node.bin { group.node.clone() } else { group.node.moved_to(self.index, bin) };
-                self.open(node, taken);
+                let cheaper = self.cheapest(&group.node, self.index.problem.bins[own].price);
+                let Some(bin) = cheaper.filter(|&bin| self.leaves_room(bin, own, copies)) else { break };
+                let taken = copies.min(self.openable(bin));
+                self.open(group.node.moved_to(self.index, bin), taken);
                 copies -= taken;
             }
+            if copies > 0 {
+                self.open(group.node, copies);
+            }
         }
+    }
+
+    /// Whether as many of `copies` nodes as can be are opened of `bin` and the rest still can be of `own`.
+    fn leaves_room(&mut self, bin: usize, own: usize, copies: u32) -> bool {
+        let taken = copies.min(self.openable(bin));
+        self.charge(bin, taken);
+        let fits = self.openable(own) >= copies - taken;
+        self.refund(bin, taken);
+        fits
     }
 
     /// The cheapest bin, cheaper than `below`, that can be opened and holds the node's units.

@@ -1,0 +1,64 @@
+# `make run` and `make test` each do all the set-up that they need; run again they build nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Where rustup puts cargo, for shells that did not read its profile.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# HiGHS takes minutes of one core: compile it on all of them.
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+
+BINARY := $(CARGO_TARGET_DIR)/release/supercargo
+TEST_LOG := $(CARGO_TARGET_DIR)/test.log
+CARGO_FLAGS := --locked --release
+PYTHON ?= python3
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Plan a bundled workload and print the table
+	target/release/supercargo plan -f fixtures/workloads/shop.yaml
+
+.PHONY: build
+build: setup ## Build target/release/supercargo
+	cargo build $(CARGO_FLAGS)
+	@scripts/link-binary.sh "$(BINARY)"
+
+.PHONY: test
+test: setup ## Formatting, lints without warnings, every test
+	@scripts/setup-rust-components.sh
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	cargo test $(CARGO_FLAGS) --workspace 2>&1 | tee "$(TEST_LOG)"
+	@scripts/link-binary.sh "$(BINARY)"
+	@echo; echo "All of it again, in short:"; scripts/test-summary.sh "$(TEST_LOG)"
+
+.PHONY: bench
+bench: setup ## Measure the solvers side by side with criterion
+	cargo bench --locked
+
+.PHONY: setup
+setup: ## Install what compiling needs, if it is missing
+	@scripts/setup.sh
+
+.PHONY: workloads
+workloads: ## Re-make fixtures/workloads (needs python3; OPENB=openb_pod_list_default.csv for openb.yaml too)
+	$(PYTHON) scripts/make_workloads.py --out fixtures/workloads $(if $(OPENB),--openb "$(OPENB)")
+
+.PHONY: scale
+scale: ## Write workloads of up to 100,000 pods to target/scale, for `supercargo bench target/scale`
+	$(PYTHON) scripts/make_workloads.py --scale target/scale
+
+.PHONY: catalog
+catalog: ## Re-make fixtures/catalog (PYTHON with moto, CATALOG_FLAGS="--on-demand ...": see scripts/make_catalog.py)
+	$(PYTHON) scripts/make_catalog.py --output fixtures/catalog/us-east-1.json.gz $(CATALOG_FLAGS)
+
+.PHONY: clean
+clean: ## Remove everything that was built, HiGHS included
+	cargo clean
+	rm -rf target

@@ -1,0 +1,175 @@
+//! Rules of a pool: its limits, the order of weights, the flexibility it wants.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::amounts::Amounts;
+use super::broken::{Findings, Rule};
+use super::offerings::unit;
+use super::profile::Profile;
+use super::state::State;
+use super::supply::Pool;
+use super::world::Offer;
+
+/// What the nodes of each pool have together, those that are there included.
+#[derive(Clone, Debug)]
+pub(super) struct Usage {
+    capacity: Amounts,
+    nodes: i64,
+}
+
+/// By pool (its first entry): what its nodes have.
+pub(super) fn usage(state: &State) -> Vec<Usage> {
+    let mut usage = vec![Usage { capacity: Amounts::default(), nodes: 0 }; state.world.pools.len()];
+    let by_name: HashMap<&str, usize> = state.world.pools.iter().map(|pool| (pool.name, pool.first)).collect();
+    let mut take = |pool: usize, capacity: &Amounts| {
+        usage[pool].capacity.add(capacity, 1);
+        usage[pool].nodes += 1;
+    };
+    for node in &state.world.existing {
+        if let Some(&pool) = node.pool().and_then(|name| by_name.get(name)) {
+            take(pool, &node.kind.capacity);
+        }
+    }
+    for (_, offer) in state.machines.iter().filter_map(|machine| machine.planned.as_ref()) {
+        take(state.world.pools[offer.pool].first, &state.world.gives(offer.pool, offer.kind).capacity);
+    }
+    usage
+}
+
+impl Usage {
+    /// The same with a node less and another one more.
+    pub(super) fn exchanged(&self, less: &Amounts, more: &Amounts) -> Usage {
+        let mut capacity = self.capacity.clone();
+        capacity.add(less, -1);
+        capacity.add(more, 1);
+        Usage { capacity, nodes: self.nodes }
+    }
+
+    /// The first limit of the pool that is passed, if any: column, amount, limit (`None` for the number of nodes).
+    pub(super) fn passes(&self, pool: &Pool) -> Option<(Option<usize>, i64, i64)> {
+        let of_nodes = pool.most_nodes.filter(|most| self.nodes > *most).map(|most| (None, self.nodes, most));
+        of_nodes.or_else(|| {
+            pool.limits.iter().find_map(|&(column, most)| {
+                let amount = self.capacity.get(column);
+                (amount > most).then_some((Some(column), amount, most))
+            })
+        })
+    }
+}
+
+/// Limits of pools that got a node.
+pub(super) fn check_limits(state: &State, usage: &[Usage], findings: &mut Findings) {
+    let bought: BTreeSet<usize> = state
+        .machines
+        .iter()
+        .filter_map(|machine| Some(state.world.pools[machine.planned.as_ref()?.1.pool].first))
+        .collect();
+    for pool in bought {
+        let pool_ref = &state.world.pools[pool];
+        if let Some((column, amount, most)) = usage[pool].passes(pool_ref) {
+            let name = column.map_or("nodes", |column| &state.world.table.names()[column]);
+            let unit = unit(name);
+            findings.add(Rule::Limits, pool_ref.name, format!("{name}: {amount}{unit} of at most {most}{unit}"));
+        }
+    }
+}
+
+/// Pods on a lighter pool though a heavier one admits them and has room within its limits for one more node.
+///
+/// Pods with rules that span nodes are not judged: a heavier pool may lack the domain they need.
+pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findings) {
+    let world = state.world;
+    if world.options.ignore_weights || world.pools.iter().all(|pool| pool.weight == world.pools[0].weight) {
+        return;
+    }
+    let mut judged: HashMap<(usize, i32), Option<usize>> = HashMap::new();
+    for machine in &state.machines {
+        let Some((_, offer)) = &machine.planned else { continue };
+        let weight = world.pools[offer.pool].weight;
+        for &(at, _) in &machine.pods {
+            let profile = &world.profiles[at];
+            if state.ties(at).any() {
+                continue;
+            }
+            let better = *judged.entry((at, weight)).or_insert_with(|| {
+                let heavier = |offer: &&Offer| world.pools[offer.pool].weight > weight;
+                let takes = |offer: &&Offer| admits(state, profile, offer) && has_room(state, offer, usage);
+                state.offers().iter().filter(heavier).find(takes).map(|offer| offer.pool)
+            });
+            if let Some(pool) = better {
+                let message = format!(
+                    "{} stands on NodePool {}, though {} is heavier and admits it",
+                    profile.name, world.pools[offer.pool].name, world.pools[pool].name
+                );
+                findings.add(Rule::Weight, machine.name, message);
+            }
+        }
+    }
+}
+
+/// Whether one more node of the offer stays within its pool's limits.
+pub(super) fn has_room(state: &State, offer: &Offer, usage: &[Usage]) -> bool {
+    let mut after =
+        usage[offer.pool].exchanged(&Amounts::default(), &state.world.gives(offer.pool, offer.kind).capacity);
+    after.nodes += 1;
+    after.passes(&state.world.pools[offer.pool]).is_none()
+}
+
+/// Whether the pod alone could stand on a fresh node of the offer, `minValues` included.
+pub(super) fn admits(state: &State, profile: &Profile, offer: &Offer) -> bool {
+    state.world.fits_alone(profile, offer) && lacking(state, offer.pool, &profile.requests, &[profile]).is_none()
+}
+
+/// The first requirement of the pool for which too few values are left among the offerings that could hold these pods:
+/// its key, how many are left, and how many must be.
+fn lacking<'s>(state: &'s State, pool: usize, asked: &Amounts, profiles: &[&Profile]) -> Option<(&'s str, usize, u32)> {
+    let (requirements, first) = (state.world.pools[pool].requirements, state.world.pools[pool].first);
+    let wanting = requirements.iter().filter_map(|requirement| Some((requirement, requirement.min_values?)));
+    let mut hosts: Option<Vec<&Offer>> = None;
+    for (requirement, least) in wanting {
+        let hosts = hosts.get_or_insert_with(|| {
+            let offers = state.offers().iter().filter(|offer| state.world.pools[offer.pool].first == first);
+            offers.filter(|offer| holds(state, offer, asked, profiles)).collect()
+        });
+        let values: BTreeSet<&str> = hosts.iter().filter_map(|offer| offer.labels.get(&requirement.key)).collect();
+        if (values.len() as u64) < u64::from(least) {
+            return Some((&requirement.key, values.len(), least));
+        }
+    }
+    None
+}
+
+/// Whether a fresh node of the offer holds all these pods, as far as one node's rules go.
+pub(super) fn holds(state: &State, offer: &Offer, asked: &Amounts, profiles: &[&Profile]) -> bool {
+    let free = |port| !offer.ports.iter().any(|taken| taken.conflicts(port));
+    asked.exceeds(&offer.room).is_none()
+        && profiles.iter().all(|profile| {
+            profile.admitted(&offer.labels, state.world.pools[offer.pool].taints) && profile.ports.iter().all(free)
+        })
+}
+
+/// Pods that wait on one planned machine: what they ask for, and their profiles.
+pub(super) fn load<'s>(state: &'s State, pods: &[(usize, u32)]) -> (Amounts, Vec<&'s Profile<'s>>) {
+    let mut asked = Amounts::default();
+    for &(at, count) in pods {
+        asked.add(&state.world.profiles[at].requests, i64::from(count));
+    }
+    (asked, pods.iter().map(|&(at, _)| &state.world.profiles[at]).collect())
+}
+
+/// `minValues` of each planned node.
+pub(super) fn check_min_values(state: &State, findings: &mut Findings) {
+    let mut judged: HashMap<(usize, &[(usize, u32)]), Option<(&str, usize, u32)>> = HashMap::new();
+    for machine in &state.machines {
+        let Some((_, offer)) = &machine.planned else { continue };
+        let lack = *judged.entry((offer.pool, &machine.pods)).or_insert_with(|| {
+            let (asked, profiles) = load(state, &machine.pods);
+            lacking(state, offer.pool, &asked, &profiles)
+        });
+        if let Some((key, left, least)) = lack {
+            let pool = state.world.pools[offer.pool].name;
+            let message = format!("{left} values of {key} could hold its pods, NodePool {pool} wants {least}");
+            findings.add(Rule::MinValues, machine.name, message);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Topology spread constraints, judged in the final state.
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
+//!
+//! A domain that received a pod of the constraint's owner may hold at most `maxSkew` matching pods more than the least
+//! of the eligible domains. Eligible are the values on nodes that the inclusion policies let count, and the values on
+//! which the heaviest pools that take the pod could open a node for it. On the hostname an empty node is always such a domain while
+//! nodes are opened at all, so the least is 0.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::broken::{Findings, Rule};
+use super::matching::{HOSTNAME, untolerated};
+use super::profile::{Profile, Spread};
+use super::state::{Machine, State};
+
+/// One constraint of one profile, counted.
+#[derive(Debug)]
+pub(super) struct Count<'s> {
+    /// Profile that it is of.
+    pub(super) owner: usize,
+    constraint: &'s Spread,
+    /// Matching pods by domain; every eligible domain is there.
+    matching: BTreeMap<&'s str, i64>,
+    /// Owner's pods by domain.
+    owners: BTreeMap<&'s str, i64>,
+    /// Profiles that match.
+    members: Vec<usize>,
+    /// Whether the least counts as 0 whatever the domains hold.
+    from_zero: bool,
+}
+
+/// All constraints of the waiting pods that are placed.
+pub(super) fn counts<'s>(state: &'s State, findings: &mut Findings) -> Vec<Count<'s>> {
+    let mut counts = Vec::new();
+    for (owner, profile) in state.world.profiles.iter().enumerate().take(state.world.waiting) {
+        if profile.spreads.is_empty() || state.by_profile[owner].is_empty() {
+            continue;
+        }
+        for constraint in &profile.spreads {
+            counts.push(count(state, owner, profile, constraint, findings));
+        }
+    }
+    counts
+}
+
+/// Whether the node's pods count for the constraint.
+fn counted(profile: &Profile, constraint: &Spread, machine: &Machine) -> bool {
+    profile.spreads.iter().all(|spread| machine.labels.get(&spread.key).is_some())
+        && (!constraint.honor_affinity || profile.likes(&machine.labels))
+        && (!constraint.honor_taints || untolerated(profile.tolerations(), machine.taints).is_none())
+}
+
+fn count<'s>(
+    state: &'s State,
+    owner: usize,
+    profile: &'s Profile,
+    constraint: &'s Spread,
+    findings: &mut Findings,
+) -> Count<'s> {
+    let namespace = profile.identity.namespace;
+    let members = state.select(constraint.selector.pivot(), |pod| {
+        pod.namespace == namespace && constraint.selector.matches(pod.labels)
+    });
+    let from_zero = constraint.key == HOSTNAME && !state.plan.nodes.is_empty();
+    let mut matching: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut owners: BTreeMap<&str, i64> = BTreeMap::new();
+    for resident in state.residents_of(owner) {
+        let machine = &state.machines[resident.machine];
+        match machine.labels.get(&constraint.key) {
+            Some(domain) => *owners.entry(domain).or_default() += resident.count,
+            None => {
+                let message = format!("{} spreads by {}, which the node lacks", profile.name, constraint.key);
+                findings.add(Rule::Spread, machine.name, message);
+            }
+        }
+    }
+    for &member in &members {
+        for resident in state.residents_of(member) {
+            let machine = &state.machines[resident.machine];
+            if counted(profile, constraint, machine)
+                && let Some(domain) = machine.labels.get(&constraint.key)
+            {
+                *matching.entry(domain).or_default() += resident.count;
+            }
+        }
+    }
+    if !from_zero {
+        for domain in eligible(state, profile, constraint) {
+            matching.entry(domain).or_default();
+        }
+    }
+    Count { owner, constraint, matching, owners, members, from_zero }
+}
+
+/// Domains that count towards the least.
+fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread) -> BTreeSet<&'s str> {
+    let mut domains: BTreeSet<&str> = state
+        .machines
+        .iter()
+        .filter(|machine| counted(profile, constraint, machine))
+        .filter_map(|machine| machine.labels.get(&constraint.key))
+        .collect();
+    if constraint.key != HOSTNAME {
+        let weights = state.world.pools.iter().map(|pool| pool.weight);
+        let alike = state.world.options.ignore_weights || weights.clone().min() == weights.max();
+        let heaviest = if alike { None } else { state.heaviest(profile) };
+        for offer in state.offers() {
+            let used = heaviest.is_none_or(|weight| state.world.pools[offer.pool].weight == weight);
+            if used
+                && let Some(domain) = offer.labels.get(&constraint.key)
+                && !domains.contains(domain)
+                && state.world.fits_alone(profile, offer)
+            {
+                domains.insert(domain);
+            }
+        }
+    }
+    domains
+}
+
+impl Count<'_> {
+    /// The first domain that holds too many, with how many, and the least.
+    fn excess(&self, owners: &BTreeMap<&str, i64>, matching: &BTreeMap<&str, i64>) -> Option<(String, i64, i64)> {
+        let few = (matching.len() as i64) < self.constraint.min_domains;
+        let least = if self.from_zero || few { 0 } else { matching.values().copied().min().unwrap_or(0) };
+        owners.iter().filter(|(_, count)| **count > 0).find_map(|(domain, _)| {
+            let held = matching.get(domain).copied().unwrap_or(0);
+            (held - least > self.constraint.max_skew).then(|| ((*domain).to_owned(), held, least))
+        })
+    }
+
+    /// Tells if the constraint is broken.
+    pub(super) fn check(&self, state: &State, findings: &mut Findings) {
+        if let Some((domain, held, least)) = self.excess(&self.owners, &self.matching) {
+            let message = format!(
+                "{held} matching pods in {} {domain}, the least is {least}, maxSkew is {}",
+                self.constraint.key, self.constraint.max_skew
+            );
+            findings.add(Rule::Spread, &state.world.profiles[self.owner].name, message);
+        }
+    }
+
+    /// Whether it would still hold if all waiting pods of a planned machine stood on `other` instead.
+    pub(super) fn holds_with(&self, machine: &Machine, other: &Machine, state: &State) -> bool {
+        let key = &self.constraint.key;
+        let (Some(from), Some(to)) = (machine.labels.get(key), other.labels.get(key)) else { return false };
+        if from == to || key == HOSTNAME {
+            return true;
+        }
+        let profile = &state.world.profiles[self.owner];
+        let (mut owners, mut matching) = (self.owners.clone(), self.matching.clone());
+        for &(at, count) in &machine.pods {
+            let count = i64::from(count);
+            if at == self.owner {
+                *owners.entry(from).or_default() -= count;
+                *owners.entry(to).or_default() += count;
+            }
+            if self.members.contains(&at) {
+                if counted(profile, self.constraint, machine) {
+                    *matching.entry(from).or_default() -= count;
+                }
+                if counted(profile, self.constraint, other) {
+                    *matching.entry(to).or_default() += count;
+                }
+            }
+        }
+        self.excess(&owners, &matching).is_none()
+    }
+}

@@ -1,0 +1,370 @@
+//! All that is known before shapes and bins are numbered; problems are assembled from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use fixedbitset::FixedBitSet;
+
+use super::draft::Draft;
+use super::forms::{Form, Refused, forms};
+use super::market::{HOSTNAME, Host, Market, label, market};
+use super::reading::{Owned, Reading, read};
+use super::standing::{Standing, standing};
+use super::{BuildError, Built, Options, PodRef};
+use crate::catalog::Catalog;
+use crate::kubernetes::Snapshot;
+use crate::kubernetes::quantity::parse_units;
+use crate::problem::BinSource;
+
+/// A bin before it is numbered.
+#[derive(Debug)]
+pub(crate) struct Proto {
+    pub source: BinSource,
+    pub price: i64,
+    pub room: Vec<i64>,
+    /// Admissions that it grants.
+    pub admits: FixedBitSet,
+    /// Label requirements that hold on it, and toleration lists that its taints let in.
+    pub matching: FixedBitSet,
+    pub tolerated: FixedBitSet,
+    /// Its domain by topology.
+    pub domains: Vec<Option<u16>>,
+    /// Its pool's weight; `None` for a node that is there.
+    pub weight: Option<i32>,
+    /// What a node of it takes of [`Model::budgets`].
+    pub takes: Vec<(usize, i64)>,
+    /// Its pool, if that asks for flexibility.
+    pub flexible: Option<usize>,
+}
+
+/// A limit of a pool.
+#[derive(Debug)]
+pub(crate) struct PoolBudget {
+    pub pool: String,
+    pub resource: String,
+    /// As the pool states it.
+    pub stated: i64,
+    /// What is left beside the nodes that are there.
+    pub left: i64,
+}
+
+/// A form, or some of its pods, that may use the pools of one weight (and all nodes that are there).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Index into the model's forms.
+    pub(crate) form: usize,
+    /// First pod of it.
+    pub(crate) first: usize,
+    /// How many pods.
+    pub(crate) pods: usize,
+    /// The weight of the pools it may use; `None` for none.
+    pub(crate) weight: Option<i32>,
+}
+
+/// A snapshot and a catalogue, understood.
+#[derive(Debug)]
+pub struct Model<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) columns: Vec<String>,
+    pub(crate) reading: Reading,
+    pub(crate) market: Market,
+    pub(crate) standing: Vec<Standing>,
+    pub(crate) forms: Vec<Form>,
+    pub(crate) refused: Refused,
+    /// Label keys by which rules divide nodes, with the values that occur.
+    pub(crate) topologies: Vec<(String, Vec<String>)>,
+    pub(crate) budgets: Vec<PoolBudget>,
+    /// Bins for sale that are not dominated, then nodes that are there.
+    pub(crate) protos: Vec<Proto>,
+}
+
+impl<'a> Model<'a> {
+    /// Reads a snapshot and a catalogue.
+    ///
+    /// # Errors
+    /// Where an object can't be understood; the error names object and field.
+    pub fn new(snapshot: &'a Snapshot, catalog: &'a Catalog, options: &Options) -> Result<Model<'a>, BuildError> {
+        let mut reading = read(snapshot, options)?;
+        let columns = columns(&reading);
+        let market = market(snapshot, catalog, options, &mut reading, &columns)?;
+        let standing = standing(snapshot, &mut reading, &columns)?;
+        let (forms, refused) = forms(snapshot, &reading, &market, &standing, &columns);
+        let mut model = Model {
+            snapshot,
+            catalog,
+            columns,
+            reading,
+            market,
+            standing,
+            forms,
+            refused,
+            topologies: Vec::new(),
+            budgets: Vec::new(),
+            protos: Vec::new(),
+        };
+        model.topologies = model.find_topologies(options.existing_only);
+        model.budgets = model.find_budgets()?;
+        model.protos = model.find_protos(options.existing_only);
+        Ok(model)
+    }
+
+    /// Levels of preference that occur in the snapshot, honoured or not.
+    pub fn levels(&self) -> &BTreeSet<i32> {
+        &self.reading.levels
+    }
+
+    /// Whether there is a node that takes pods.
+    pub fn has_standing(&self) -> bool {
+        self.standing.iter().any(|node| node.usable)
+    }
+
+    /// All forms, each for the pools of the heaviest weight that admits it.
+    pub fn parts(&self) -> Vec<Part> {
+        (0..self.forms.len())
+            .map(|form| Part {
+                form,
+                first: 0,
+                pods: self.forms[form].pods.len(),
+                weight: self.weights(form).last().copied(),
+            })
+            .collect()
+    }
+
+    /// Weights of the pools that can hold a unit of the form, ascending.
+    pub(crate) fn weights(&self, form: usize) -> BTreeSet<i32> {
+        let form = &self.forms[form];
+        let mut weights = BTreeSet::new();
+        for proto in &self.protos {
+            if let Some(weight) = proto.weight
+                && !weights.contains(&weight)
+                && proto.holds(form)
+            {
+                weights.insert(weight);
+            }
+        }
+        weights
+    }
+
+    /// Numbers the parts and the bins, and writes the rules between them.
+    pub fn assemble(&self, parts: &[Part], existing_only: bool) -> Built {
+        Draft::assemble(self, parts, existing_only)
+    }
+
+    pub(crate) fn host(&self, index: usize) -> Host {
+        self.market.hosts[index]
+    }
+
+    pub(crate) fn host_label(&self, host: &Host, key: &str) -> Option<&str> {
+        let variant = &self.market.variants[host.variant as usize];
+        label(
+            self.catalog,
+            variant,
+            &self.catalog.instance_types[host.instance as usize],
+            Some(host.offering as usize),
+            key,
+        )
+    }
+
+    /// `namespace/name` of a pod.
+    pub fn pod_name(&self, pod: PodRef) -> String {
+        let group = &self.snapshot.pending[pod.group as usize];
+        format!("{}/{}", group.namespace, group.names.name(pod.index))
+    }
+
+    fn find_topologies(&self, existing_only: bool) -> Vec<(String, Vec<String>)> {
+        let mut keys: BTreeSet<&str> = BTreeSet::new();
+        for owned in self.forms.iter().flat_map(|form| &form.owned) {
+            let (Owned::Spread { key, .. } | Owned::Together { key, .. } | Owned::Apart { key, .. }) = owned;
+            keys.insert(key);
+        }
+        let seen: FixedBitSet = self.forms.iter().flat_map(|form| form.member.ones()).collect();
+        for (key, pods) in self.reading.bound.iter().flat_map(|bound| &bound.apart) {
+            if seen.contains(*pods) {
+                keys.insert(key);
+            }
+        }
+        if !existing_only {
+            keys.remove(HOSTNAME);
+        }
+        keys.into_iter()
+            .map(|key| {
+                let mut values: BTreeSet<&str> = self.standing.iter().filter_map(|node| node.label(key)).collect();
+                if !existing_only {
+                    values.extend(self.market.hosts.iter().filter_map(|host| self.host_label(host, key)));
+                }
+                (key.to_owned(), values.into_iter().map(str::to_owned).collect())
+            })
+            .collect()
+    }
+
+    fn find_budgets(&self) -> Result<Vec<PoolBudget>, BuildError> {
+        let mut budgets = Vec::new();
+        for pool in &self.snapshot.node_pools {
+            let name = pool.metadata.name.clone().unwrap_or_default();
+            for (resource, limit) in pool.spec.limits.iter().flatten() {
+                let stated = parse_units(resource, &limit.0).map_err(|error| {
+                    BuildError::new(&format!("NodePool {name}"), format!("spec.limits.{resource}: {error}"))
+                })?;
+                let used: i64 = self
+                    .standing
+                    .iter()
+                    .filter(|node| node.pool() == Some(&name))
+                    .map(|node| if resource == "nodes" { 1 } else { node.capacity.get(resource).copied().unwrap_or(0) })
+                    .sum();
+                budgets.push(PoolBudget {
+                    pool: name.clone(),
+                    resource: resource.clone(),
+                    stated,
+                    left: stated - used,
+                });
+            }
+        }
+        Ok(budgets)
+    }
+
+    fn domains<'b>(
+        &'b self,
+        index: &[HashMap<&str, u16>],
+        lookup: impl Fn(&str) -> Option<&'b str>,
+    ) -> Vec<Option<u16>> {
+        self.topologies
+            .iter()
+            .zip(index)
+            .map(|((key, _), values)| lookup(key).and_then(|value| values.get(value).copied()))
+            .collect()
+    }
+
+    fn find_protos(&self, existing_only: bool) -> Vec<Proto> {
+        let values: Vec<HashMap<&str, u16>> = self
+            .topologies
+            .iter()
+            .map(|(_, values)| values.iter().enumerate().map(|(index, value)| (value.as_str(), index as u16)).collect())
+            .collect();
+        let mut protos = Vec::new();
+        if !existing_only {
+            // Of offerings alike but for price and place, the cheapest; on ties the first by zone.
+            let mut cheapest: HashMap<(u32, u32, Vec<Option<u16>>), usize> = HashMap::new();
+            let place = |index: usize| {
+                let host = &self.market.hosts[index];
+                let offering = &self.catalog.instance_types[host.instance as usize].offerings[host.offering as usize];
+                (host.price, &offering.zone, &offering.capacity_type)
+            };
+            for (index, host) in self.market.hosts.iter().enumerate() {
+                let domains = self.domains(&values, |key| self.host_label(host, key));
+                let entry = cheapest.entry((host.kind, host.class, domains)).or_insert(index);
+                if place(index) < place(*entry) {
+                    *entry = index;
+                }
+            }
+            let mut order: Vec<(Vec<Option<u16>>, usize)> =
+                cheapest.into_iter().map(|((_, _, domains), index)| (domains, index)).collect();
+            order.sort_by(|(_, left), (_, right)| {
+                let name = |index: usize| &self.catalog.instance_types[self.host(index).instance as usize].name;
+                place(*left).cmp(&place(*right)).then_with(|| name(*left).cmp(name(*right))).then(left.cmp(right))
+            });
+            protos = order.into_iter().map(|(domains, index)| self.proto(index, domains)).collect();
+            protos = undominated(protos);
+        }
+        for (index, node) in self.standing.iter().enumerate().filter(|(_, node)| node.usable) {
+            protos.push(Proto {
+                source: BinSource::Existing(index),
+                price: 0,
+                room: node.room.clone(),
+                admits: node.admits.clone(),
+                matching: node.matching.clone(),
+                tolerated: node.tolerated.clone(),
+                domains: self.domains(&values, |key| node.label(key)),
+                weight: None,
+                takes: Vec::new(),
+                flexible: None,
+            });
+        }
+        protos
+    }
+
+    fn proto(&self, index: usize, domains: Vec<Option<u16>>) -> Proto {
+        let host = self.host(index);
+        let class = &self.market.classes[host.class as usize];
+        let variant = &self.market.variants[class.variant];
+        let kind = &self.market.kinds[host.kind as usize];
+        let takes = self
+            .budgets
+            .iter()
+            .enumerate()
+            .filter(|(_, budget)| budget.pool == variant.name)
+            .map(|(index, budget)| {
+                let amount = if budget.resource == "nodes" {
+                    1
+                } else {
+                    kind.capacity.get(&budget.resource).copied().unwrap_or(0)
+                };
+                (index, amount)
+            })
+            .filter(|(_, amount)| *amount > 0)
+            .collect();
+        let asks = self.snapshot.node_pools[variant.pool].spec.template.spec.requirements.iter();
+        Proto {
+            source: BinSource::Offering(index),
+            price: host.price,
+            room: kind.room.clone(),
+            admits: class.admits.clone(),
+            matching: class.labels.clone(),
+            tolerated: self.market.tolerated[class.variant].clone(),
+            domains,
+            weight: Some(variant.weight),
+            takes,
+            flexible: asks.map(|one| one.min_values.unwrap_or(0)).any(|least| least > 0).then_some(variant.pool),
+        }
+    }
+}
+
+impl Proto {
+    /// Whether it admits a form and holds one unit of it.
+    pub fn holds(&self, form: &Form) -> bool {
+        form.demand.iter().zip(&self.room).all(|(need, room)| need <= room)
+            && form.admissions.iter().all(|one| self.admits.contains(*one))
+    }
+
+    /// No dearer (by order), no smaller, admitting no less, in the same domains, taking no more of any budget.
+    fn dominates(&self, other: &Proto) -> bool {
+        self.weight == other.weight
+            && self.flexible == other.flexible
+            && self.room.iter().zip(&other.room).all(|(own, room)| own >= room)
+            && other.admits.is_subset(&self.admits)
+            && self
+                .takes
+                .iter()
+                .all(|(budget, amount)| other.takes.iter().any(|(same, more)| same == budget && more >= amount))
+    }
+}
+
+/// Drops what is dominated; the input is sorted by price.
+fn undominated(protos: Vec<Proto>) -> Vec<Proto> {
+    let mut kept: Vec<Proto> = Vec::new();
+    let mut by_domains: BTreeMap<Vec<Option<u16>>, Vec<usize>> = BTreeMap::new();
+    let mut sorted = protos;
+    // At one price the larger first, so that it stands for the smaller.
+    sorted.sort_by(|left, right| left.price.cmp(&right.price).then_with(|| right.room.cmp(&left.room)));
+    for proto in sorted {
+        if proto.room.iter().any(|room| *room < 0) || proto.admits.is_clear() {
+            continue;
+        }
+        let rivals = by_domains.entry(proto.domains.clone()).or_default();
+        if !rivals.iter().any(|rival| kept[*rival].dominates(&proto)) {
+            rivals.push(kept.len());
+            kept.push(proto);
+        }
+    }
+    kept
+}
+
+/// Resources that any waiting pod asks for; cpu, memory and pods always.
+fn columns(reading: &Reading) -> Vec<String> {
+    let mut names: BTreeSet<&str> =
+        reading.profiles.iter().flat_map(|profile| profile.requests.keys()).map(String::as_str).collect();
+    let first = ["cpu", "memory", "pods"];
+    for name in first {
+        names.remove(name);
+    }
+    first.into_iter().chain(names).map(str::to_owned).collect()
+}

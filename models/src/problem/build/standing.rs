@@ -1,0 +1,168 @@
+//! Nodes that are there: what is left on them, and what stands there already.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fixedbitset::FixedBitSet;
+use k8s_openapi::api::core::v1::{Node, Taint};
+
+use super::BuildError;
+use super::market::{NODE_POOL, daemons_on};
+use super::reading::{Reading, TAINT_LEVEL};
+use crate::kubernetes::Snapshot;
+use crate::kubernetes::quantity::{Resources, resources};
+use crate::kubernetes::requirements::{NAME_FIELD, current_key};
+use crate::kubernetes::taints::{unloved, untolerated};
+
+/// A node that is there; in the order of the snapshot's nodes.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// Whether pods can be placed on it.
+    pub usable: bool,
+    /// Whether it is being deleted: neither it nor what stands on it counts.
+    pub leaving: bool,
+    /// What is left, by column of the problem.
+    pub room: Vec<i64>,
+    /// What a pool's limits count.
+    pub capacity: Resources,
+    /// Label requirements that hold.
+    pub matching: FixedBitSet,
+    /// Toleration lists that its taints let in.
+    pub tolerated: FixedBitSet,
+    /// Admissions that it grants.
+    pub admits: FixedBitSet,
+    /// Pods on it, as indices into [`Reading::bound`].
+    pub pods: Vec<usize>,
+}
+
+impl Standing {
+    /// A label by its current name; the node's name under [`NAME_FIELD`].
+    pub fn label(&self, key: &str) -> Option<&str> {
+        if key == NAME_FIELD { Some(&self.name) } else { self.labels.get(key).map(String::as_str) }
+    }
+
+    /// The pool it belongs to.
+    pub fn pool(&self) -> Option<&str> {
+        self.label(NODE_POOL)
+    }
+}
+
+/// Whether a node takes pods: ready (or silent about it), not cordoned, not leaving.
+fn usable(node: &Node) -> bool {
+    let ready = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
+    ready.is_none_or(|condition| condition.status == "True")
+        && !node.spec.as_ref().is_some_and(|spec| spec.unschedulable.unwrap_or(false))
+        && node.metadata.deletion_timestamp.is_none()
+}
+
+/// Reads all nodes of a snapshot.
+pub(crate) fn standing(
+    snapshot: &Snapshot,
+    reading: &mut Reading,
+    columns: &[String],
+) -> Result<Vec<Standing>, BuildError> {
+    let mut by_node: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, pod) in reading.bound.iter().enumerate() {
+        by_node.entry(&pod.node).or_default().push(index);
+    }
+    let mut all = Vec::new();
+    let mut preferences = false;
+    for node in &snapshot.nodes {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        let object = format!("Node {name}");
+        let mut labels: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in node.metadata.labels.iter().flatten() {
+            labels.entry(current_key(key).to_owned()).or_insert_with(|| value.clone());
+        }
+        let taints: Vec<Taint> = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        preferences |= taints.iter().any(|taint| taint.effect == "PreferNoSchedule");
+        let status = node.status.as_ref();
+        let read = |list: Option<&BTreeMap<_, _>>| match list {
+            Some(list) => resources(list).map_err(|error| BuildError::new(&object, format!("status: {error}"))),
+            None => Ok(Resources::new()),
+        };
+        let capacity = read(status.and_then(|status| status.capacity.as_ref()))?;
+        let allocatable = match status.and_then(|status| status.allocatable.as_ref()) {
+            Some(list) => read(Some(list))?,
+            None => capacity.clone(),
+        };
+        let pods = by_node.get(name.as_str()).cloned().unwrap_or_default();
+        let lookup =
+            |key: &str| if key == NAME_FIELD { Some(name.as_str()) } else { labels.get(key).map(String::as_str) };
+        let matching: FixedBitSet =
+            (0..reading.labels.len()).filter(|index| reading.labels[*index].matches(&lookup)).collect();
+        let tolerated: FixedBitSet = (0..reading.tolerations.len())
+            .filter(|index| untolerated(&taints, &reading.tolerations[*index]).is_none())
+            .collect();
+        // Daemons that have yet to come keep their room.
+        let coming: Vec<usize> = daemons_on(reading, &matching, &tolerated)
+            .ones()
+            .filter(|index| {
+                let daemon = &reading.daemons[*index];
+                !pods.iter().any(|pod| {
+                    reading.bound[*pod]
+                        .daemon_set
+                        .as_ref()
+                        .is_some_and(|(namespace, name)| *namespace == daemon.namespace && *name == daemon.name)
+                })
+            })
+            .collect();
+        let taken = pods
+            .iter()
+            .map(|pod| &reading.bound[*pod].requests)
+            .chain(coming.iter().map(|daemon| &reading.daemons[*daemon].requests));
+        let taken: Vec<&Resources> = taken.collect();
+        let room = columns
+            .iter()
+            .map(|column| {
+                let used: i64 = if column == "pods" {
+                    taken.len() as i64
+                } else {
+                    taken.iter().filter_map(|requests| requests.get(column)).sum()
+                };
+                allocatable.get(column).copied().unwrap_or(0) - used
+            })
+            .collect();
+        let ports = |port| {
+            pods.iter()
+                .flat_map(|pod| &reading.bound[*pod].ports)
+                .chain(coming.iter().flat_map(|daemon| &reading.daemons[*daemon].ports))
+                .any(|other: &crate::kubernetes::ports::HostPort| other.conflicts(port))
+        };
+        let admits = reading
+            .admissions
+            .iter()
+            .enumerate()
+            .filter(|(_, admission)| {
+                matching.contains(admission.labels)
+                    && tolerated.contains(admission.tolerations)
+                    && (!admission.strict || unloved(&taints, &reading.tolerations[admission.tolerations]).is_none())
+                    && !admission.ports.iter().any(ports)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        all.push(Standing {
+            usable: usable(node),
+            leaving: node.metadata.deletion_timestamp.is_some(),
+            name,
+            labels,
+            room,
+            capacity,
+            matching,
+            tolerated,
+            admits,
+            pods,
+        });
+    }
+    if preferences {
+        reading.levels.insert(TAINT_LEVEL);
+    }
+    Ok(all)
+}

@@ -1,0 +1,1 @@
+"""Seeded Kubernetes manifests that supercargo is tried on."""

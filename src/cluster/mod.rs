@@ -1,0 +1,141 @@
+//! From files to a snapshot: reading objects, checking them as the API server would, and expanding workloads to pods.
+//!
+//! ```text
+//!   sources ──> documents ──> objects (typed, validated) ──> expansion (pods of workloads) ──> Snapshot
+//!   file, glob,  YAML, JSON,   one check a kind; older        ownership, admission,
+//!   folder, -    lists         Karpenter's kinds converted    what is bound and what waits
+//! ```
+
+mod defaults;
+mod documents;
+mod error;
+mod expansion;
+mod legacy;
+mod objects;
+mod ownership;
+mod sources;
+mod typed;
+mod validate;
+
+use serde_json::Value;
+use supercargo_models::kubernetes::Snapshot;
+
+pub use error::InputError;
+use objects::{Objects, Read};
+
+/// How to read.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// What to do about fields that Kubernetes does not know.
+    pub validate: Validate,
+}
+
+/// What to do about fields that Kubernetes does not know, as kubectl's `--validate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Validate {
+    /// They are an error.
+    #[default]
+    Strict,
+    /// They are noted.
+    Warn,
+    /// They are passed over.
+    Ignore,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The cluster that the objects describe.
+    pub snapshot: Snapshot,
+    /// What a person should know: kinds that were skipped, pods that were left out, defaults that were taken.
+    pub notes: Vec<String>,
+}
+
+/// An object that an older Karpenter would have read, in today's form.
+#[derive(Clone, Debug)]
+pub struct Modernised {
+    /// The object of `karpenter.sh/v1` or `karpenter.k8s.aws/v1`.
+    pub object: Value,
+    /// What has no successor, one sentence each, with file and object.
+    pub lost: Vec<String>,
+}
+
+/// Reads all `sources` (each a file, a folder, a glob, or `-` for standard input) into one snapshot.
+///
+/// # Errors
+///
+/// The first thing that is wrong, with file, document, object and field.
+pub fn read(sources: &[String], options: &ReadOptions) -> Result<Loaded, InputError> {
+    let mut objects = Objects::default();
+    let mut found = 0_usize;
+    for source in sources::open(sources)? {
+        for document in documents::split(source)? {
+            found += 1;
+            objects.add(document, options)?;
+        }
+    }
+    if found == 0 {
+        return Err(nothing_in(sources));
+    }
+    expansion::snapshot(objects)
+}
+
+fn nothing_in(sources: &[String]) -> InputError {
+    let names: Vec<&str> =
+        sources.iter().map(|source| if source == "-" { "standard input" } else { source.as_str() }).collect();
+    InputError::of_file(names.join(", "), "no objects found").with_fix("expected Kubernetes objects as YAML or JSON")
+}
+
+/// Reads the Provisioners, AWSNodeTemplates and NodePools of `v1beta1` in `sources`, and converts them to today's form.
+///
+/// Kubelet settings of a Provisioner go to the EC2NodeClass it names, where that is converted as well. The second value
+/// counts the objects of other kinds, which are passed over.
+///
+/// # Errors
+///
+/// The first thing that is wrong, with file, document, object and field.
+pub fn modernise(sources: &[String]) -> Result<(Vec<Modernised>, usize), InputError> {
+    let mut converted: Vec<Modernised> = Vec::new();
+    let mut kubelets = Vec::new();
+    let mut others = 0;
+    for source in sources::open(sources)? {
+        for document in documents::split(source)? {
+            let Some(kind) = legacy::kind(&document.value) else {
+                others += 1;
+                continue;
+            };
+            let name = document.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let label = format!("{kind} {name}");
+            if name.is_empty() {
+                return Err(document.place.error(Some(kind), "metadata.name", "is missing", None));
+            }
+            let place = document.place;
+            let result = legacy::convert(kind, document.value)
+                .map_err(|fault| place.error(Some(&label), &fault.field, &fault.problem, fault.fix.as_deref()))?;
+            let prefix = format!("{}: {label}", place.describe());
+            if let Some((class, kubelet)) = result.kubelet {
+                kubelets.push((class, kubelet, converted.len()));
+            }
+            let lost = result.lost.into_iter().map(|lost| format!("{prefix}: {lost}")).collect();
+            converted.push(Modernised { object: result.object, lost });
+        }
+    }
+    if converted.is_empty() && others == 0 {
+        return Err(nothing_in(sources));
+    }
+    for (class, kubelet, from) in kubelets {
+        let target = converted.iter_mut().find(|candidate| {
+            candidate.object["kind"] == "EC2NodeClass" && candidate.object["metadata"]["name"] == class.as_str()
+        });
+        if target.and_then(|target| legacy::put_kubelet(&mut target.object, &kubelet)).is_none() {
+            let text = format!("its kubelet settings belong into spec.kubelet of the EC2NodeClass {class}: {kubelet}");
+            converted[from].lost.push(text);
+        }
+    }
+    Ok((converted, others))
+}
+
+/// The objects of a list, without where they come from.
+fn bare<T>(list: Vec<Read<T>>) -> Vec<T> {
+    list.into_iter().map(|read| read.object).collect()
+}

@@ -1,0 +1,180 @@
+//! Node pools: the rules of the `karpenter.sh/v1` custom resource definition.
+//!
+//! <https://karpenter.sh/docs/concepts/nodepools/>.
+
+use k8s_openapi::api::core::v1::Node;
+use supercargo_models::kubernetes::{Budget, NodePool, NodeSelectorRequirementWithMinValues};
+
+use super::names::{label_key, label_value, labels};
+use super::path::{Checked, Path};
+use super::resources::amounts;
+use super::scheduling::taints;
+
+/// Checks a node pool.
+pub(crate) fn node_pool(pool: &NodePool) -> Checked {
+    let root = Path::ROOT;
+    let spec = root.key("spec");
+    let template = spec.key("template");
+    let metadata = template.key("metadata");
+    let made = pool.spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    labels(made, &metadata.key("labels"))?;
+    for key in made.into_iter().flatten().map(|(key, _)| key) {
+        reserved_key(key, &metadata.key("labels").key(key))?;
+    }
+    let inner = template.key("spec");
+    let claim = &pool.spec.template.spec;
+    if claim.requirements.len() > 100 {
+        return inner.key("requirements").fail("has more than 100 entries");
+    }
+    for (index, requirement) in claim.requirements.iter().enumerate() {
+        pool_requirement(requirement, &inner.key("requirements").index(index))?;
+    }
+    taints(claim.taints.as_deref(), &inner.key("taints"))?;
+    taints(claim.startup_taints.as_deref(), &inner.key("startupTaints"))?;
+    duration(claim.expire_after.as_deref(), true, &inner.key("expireAfter"))?;
+    duration(claim.termination_grace_period.as_deref(), false, &inner.key("terminationGracePeriod"))?;
+    if let Some(weight) = pool.spec.weight
+        && !(1..=100).contains(&weight)
+    {
+        return spec.key("weight").fail(format!("{weight} is not in the range 1 to 100"));
+    }
+    if let Some(replicas) = pool.spec.replicas
+        && replicas < 0
+    {
+        return spec.key("replicas").fail(format!("{replicas} is negative"));
+    }
+    amounts(pool.spec.limits.as_ref(), &spec.key("limits"))?;
+    if let Some(disruption) = &pool.spec.disruption {
+        let path = spec.key("disruption");
+        duration(disruption.consolidate_after.as_deref(), true, &path.key("consolidateAfter"))?;
+        if let Some(policy) = &disruption.consolidation_policy
+            && !["WhenEmpty", "WhenEmptyOrUnderutilized"].contains(&policy.as_str())
+        {
+            return path
+                .key("consolidationPolicy")
+                .fail(format!("{policy:?} is not one of WhenEmpty and WhenEmptyOrUnderutilized"));
+        }
+        for (index, entry) in disruption.budgets.iter().flatten().enumerate() {
+            budget(entry, &path.key("budgets").index(index))?;
+        }
+    }
+    Ok(())
+}
+
+/// Labels that Karpenter itself sets, one value a node or a pool.
+fn reserved_key(key: &str, path: &Path<'_>) -> Checked {
+    if ["karpenter.sh/nodepool", "kubernetes.io/hostname"].contains(&key) {
+        return path.fail(format!("{key} is set on each node and cannot be chosen by a pool"));
+    }
+    Ok(())
+}
+
+fn pool_requirement(requirement: &NodeSelectorRequirementWithMinValues, path: &Path<'_>) -> Checked {
+    label_key(&requirement.key, &path.key("key"))?;
+    reserved_key(&requirement.key, &path.key("key"))?;
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let operator = requirement.operator.as_str();
+    let list = path.key("values");
+    match operator {
+        "In" if values.is_empty() => return list.fail("operator In needs at least one value"),
+        "In" | "NotIn" => {
+            for (index, value) in values.iter().enumerate() {
+                label_value(value, &list.index(index))?;
+            }
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            return list.fail(format!("operator {operator} takes no values"));
+        }
+        "Exists" | "DoesNotExist" => {}
+        "Gt" | "Lt" | "Gte" | "Lte" => match values {
+            [value] if value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<i64>().is_ok() => {}
+            [value] => {
+                return list
+                    .index(0)
+                    .fail(format!("operator {operator} needs an integer not below 0, and {value:?} is none"));
+            }
+            _ => return list.fail(format!("operator {operator} needs exactly one value")),
+        },
+        _ => {
+            return path
+                .key("operator")
+                .fail(format!("{operator:?} is not one of In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte and Lte"));
+        }
+    }
+    if let Some(minimum) = requirement.min_values {
+        let path = path.key("minValues");
+        if !(1..=50).contains(&minimum) {
+            return path.fail(format!("{minimum} is not in the range 1 to 50"));
+        }
+        if operator == "In" && (minimum as usize) > values.len() {
+            return path.fail(format!("{minimum} is more than the {} values that In allows", values.len()));
+        }
+    }
+    Ok(())
+}
+
+/// `30s`, `1h30m`, and `Never` where that is allowed.
+fn duration(text: Option<&str>, never: bool, path: &Path<'_>) -> Checked {
+    let Some(text) = text else { return Ok(()) };
+    if (never && text == "Never") || is_duration(text) {
+        return Ok(());
+    }
+    let problem = format!("{text:?} is not a duration");
+    Err(path.fault(problem).with_fix(if never { "such as 30s, 1h30m or Never" } else { "such as 30s or 1h30m" }))
+}
+
+fn is_duration(text: &str) -> bool {
+    let mut digits = 0;
+    for character in text.chars() {
+        match character {
+            '0'..='9' => digits += 1,
+            's' | 'm' | 'h' if digits > 0 => digits = 0,
+            _ => return false,
+        }
+    }
+    !text.is_empty() && digits == 0
+}
+
+fn budget(budget: &Budget, path: &Path<'_>) -> Checked {
+    let valid = match budget.nodes.strip_suffix('%') {
+        Some(percent) => {
+            percent.bytes().all(|byte| byte.is_ascii_digit())
+                && percent.parse::<u32>().is_ok_and(|percent| percent <= 100)
+        }
+        None => !budget.nodes.is_empty() && budget.nodes.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    if !valid {
+        return path.key("nodes").fail(format!("{:?} is neither a count nor a percentage up to 100%", budget.nodes));
+    }
+    if budget.schedule.is_some() != budget.duration.is_some() {
+        return path.fail("schedule and duration go together");
+    }
+    duration(budget.duration.as_deref(), false, &path.key("duration"))
+}
+
+/// Checks a node that is there.
+pub(crate) fn node(node: &Node) -> Checked {
+    let root = Path::ROOT;
+    let status = root.key("status");
+    if let Some(found) = &node.status {
+        amounts(found.allocatable.as_ref(), &status.key("allocatable"))?;
+        amounts(found.capacity.as_ref(), &status.key("capacity"))?;
+    }
+    let spec = root.key("spec");
+    taints(node.spec.as_ref().and_then(|spec| spec.taints.as_deref()), &spec.key("taints"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for text in ["0s", "30s", "1h30m", "720h"] {
+            assert!(is_duration(text), "{text}");
+        }
+        for text in ["", "30", "s", "1d", "1.5h", "-1s", "Never"] {
+            assert!(!is_duration(text), "{text}");
+        }
+    }
+}
