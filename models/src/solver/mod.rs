@@ -37,7 +37,7 @@ use crate::problem::Solution;
 
 pub use integer::run as run_model;
 pub use pipeline::solve;
-pub use whole::export;
+pub use whole::export as export_nodes;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
 pub trait Control: Sync {

@@ -11,7 +11,7 @@ use super::highs::HighsError;
 use super::model::LinearModel;
 use super::pipeline::solve_by;
 use super::test_problems::{optimum, page, random};
-use super::{Control, Method, Settings, Status, export, solve};
+use super::{Control, Method, Settings, Status, export_nodes as export, solve};
 use crate::problem::Problem;
 
 struct Patient;
