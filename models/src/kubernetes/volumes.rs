@@ -82,6 +82,14 @@ impl<'a> Volumes<'a> {
             if let Some(selector) = affinity.and_then(|affinity| affinity.required.as_ref()) {
                 requirements.add_selector(selector)?;
             }
+            // The scheduler's VolumeZone plugin: several zones are joined by two underscores.
+            for key in ["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"] {
+                if let Some(zones) = volume.metadata.labels.as_ref().and_then(|labels| labels.get(key)) {
+                    let zones: Vec<String> = zones.split("__").map(str::to_owned).collect();
+                    let zone = Requirement::new("topology.kubernetes.io/zone", "In", &zones)?;
+                    requirements.all_of.push(vec![vec![zone]]);
+                }
+            }
             return Ok(Ok(()));
         }
         let class = spec.and_then(|spec| spec.storage_class_name.as_deref());
@@ -175,6 +183,11 @@ mod tests {
         let waits = json!({"metadata": meta, "spec": {"storageClassName": "gp3"}});
         assert_eq!(zones(&snapshot(waits.clone(), "WaitForFirstConsumer")), Ok(vec!["a", "c"]));
         assert!(zones(&snapshot(waits, "Immediate")).unwrap_err().contains("not bound yet"));
+        let mut labelled = bound.clone();
+        labelled.volumes[0].spec = None;
+        labelled.volumes[0].metadata.labels =
+            Some([("failure-domain.beta.kubernetes.io/zone".to_owned(), "a__c".to_owned())].into());
+        assert_eq!(zones(&labelled), Ok(vec!["a", "c"]));
         let other = json!({"metadata": {"name": "other"}});
         assert!(zones(&snapshot(other, "Immediate")).unwrap_err().contains("is not there"));
     }
