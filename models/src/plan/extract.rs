@@ -77,7 +77,8 @@ pub(crate) fn plan(model: &Model, built: &Built, outcome: &Outcome, seconds: f64
             status: outcome.status,
             solver: if outcome.status == Status::Greedy { "greedy" } else { "highs" }.to_owned(),
             solve_seconds: seconds,
-            greedy_hourly_cost: dollars(outcome.greedy_cost),
+            // A greedy that placed fewer pods is cheaper for that; its cost is no measure of the plan then.
+            greedy_hourly_cost: dollars(outcome.greedy_cost.max(cost)),
             shapes: problem.shapes.len() as u64,
         },
         nodes,

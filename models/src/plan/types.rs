@@ -50,7 +50,7 @@ pub struct Summary {
     pub solver: String,
     /// Seconds the solver took.
     pub solve_seconds: f64,
-    /// What the greedy's own answer costs, dollars an hour.
+    /// What the greedy's own answer costs, dollars an hour; the plan's cost where the greedy placed fewer pods for less.
     pub greedy_hourly_cost: f64,
     /// Shapes the pods came to.
     #[serde(default)]

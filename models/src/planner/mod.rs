@@ -9,7 +9,7 @@ use crate::kubernetes::Snapshot;
 use crate::plan::{Plan, extract};
 use crate::problem::build::{BuildError, Built, Model, Options, Part, SPREAD_LEVEL, TAINT_LEVEL};
 use crate::problem::{BinSource, Problem};
-use crate::solver::{Control, Outcome, Progress, Settings, Status};
+use crate::solver::{Control, Method, Outcome, Progress, Settings, Status};
 
 /// The solver, as the planner calls it.
 pub type Solve<'a> = dyn Fn(&Problem, &Settings, &dyn Control) -> Outcome + 'a;
@@ -49,6 +49,14 @@ struct Share<'a> {
     reserve: f64,
 }
 
+impl<'a> Share<'a> {
+    /// This part of what is left; where time has no end nothing needs to be kept.
+    fn of(whole: &'a dyn Control, part: f64) -> Self {
+        let left = whole.remaining_seconds();
+        Share { whole, reserve: if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 } }
+    }
+}
+
 impl Control for Share<'_> {
     fn remaining_seconds(&self) -> f64 {
         self.whole.remaining_seconds() - self.reserve
@@ -78,8 +86,7 @@ pub fn plan(
     let planner = Planner { snapshot, catalog, settings, solve };
     let model = Model::new(snapshot, catalog, &bare)?;
     let levels = model.levels().clone();
-    let reserve = if levels.is_empty() { 0.0 } else { start.clamp(0.0, 1e9) * 0.3 };
-    let first = Share { whole: control, reserve };
+    let first = Share::of(control, if levels.is_empty() { 1.0 } else { 0.7 });
     let mut best = match planner.standing_only(&model, &bare, &first)? {
         Some(answer) => answer,
         None => planner.solve_levels(model, false, &first)?,
@@ -98,8 +105,7 @@ pub fn plan(
                 None => all.clone(),
                 Some(level) => kept.iter().copied().chain([level]).collect(),
             };
-            let remaining = control.remaining_seconds();
-            let share = Share { whole: control, reserve: remaining - remaining / left as f64 };
+            let share = Share::of(control, 1.0 / left as f64);
             left -= 1;
             let options = Options { preferences: preferences.clone(), ..bare.clone() };
             let model = Model::new(snapshot, catalog, &options)?;
@@ -110,17 +116,22 @@ pub fn plan(
             let (pods, cost) = answer.worth();
             let (best_pods, best_cost) = best.worth();
             if pods > best_pods || (pods == best_pods && cost <= best_cost) {
-                let bound = best.outcome.lower_bound;
-                let greedy = best.outcome.greedy_cost;
-                let optimal = best.outcome.status == Status::Optimal && cost == best_cost;
-                best = answer;
-                // Without the preferences nothing cheaper exists than the bound says: that is the bound that counts.
-                best.outcome.lower_bound = if pods > best_pods { best.outcome.lower_bound.map(|_| 0) } else { bound };
-                best.outcome.greedy_cost = greedy;
-                best.outcome.status = match best.outcome.status {
-                    _ if optimal => Status::Optimal,
-                    Status::Optimal => Status::Feasible,
-                    other => other,
+                let bare = std::mem::replace(&mut best, answer).outcome;
+                let own = &mut best.outcome;
+                if pods == best_pods {
+                    // Without the preferences nothing cheaper exists than the bound says: that is the bound that counts.
+                    own.lower_bound = bare.lower_bound;
+                    own.greedy_cost = bare.greedy_cost;
+                } else {
+                    // A bound for some of the pods holds for all of them; for others of them it says nothing. The greedy's
+                    // cost without preferences is that of fewer pods, so the one with them stands.
+                    let all = pods == total_pods(snapshot);
+                    own.lower_bound = bare.lower_bound.map(|bound| if all { bound } else { 0 });
+                }
+                own.status = match own.status {
+                    Status::Greedy => Status::Greedy,
+                    _ if bare.status == Status::Optimal && pods == best_pods && cost == best_cost => Status::Optimal,
+                    _ => Status::Feasible,
                 };
                 kept = preferences;
             }
@@ -134,6 +145,11 @@ pub fn plan(
     let mut plan = extract::plan(&best.model, &best.built, &best.outcome, seconds);
     plan.notes.extend(given_up(&levels, &kept));
     Ok(plan)
+}
+
+/// Pods that wait.
+fn total_pods(snapshot: &Snapshot) -> u64 {
+    snapshot.pending.iter().map(|group| u64::from(group.names.count())).sum()
 }
 
 /// Which preferences the plan does not honour, in words.
@@ -168,8 +184,12 @@ impl<'a> Planner<'a> {
         if !model.has_standing() {
             return Ok(None);
         }
-        let refused: BTreeSet<_> =
-            model.assemble(&model.parts(), false).refused.into_iter().map(|(pod, _)| pod).collect();
+        // What no pool can hold, whatever its weight.
+        let mut settled = model.assemble(&model.parts(), false);
+        while let Some(next) = lighter(model, &settled, None) {
+            settled = model.assemble(&next, false);
+        }
+        let refused: BTreeSet<_> = settled.refused.into_iter().map(|(pod, _)| pod).collect();
         let options = Options { existing_only: true, ..options.clone() };
         let model = Model::new(self.snapshot, self.catalog, &options)?;
         let built = model.assemble(&model.parts(), true);
@@ -180,7 +200,7 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         // Some of the time only: the answer may be that it can't be done.
-        let share = Share { whole: control, reserve: control.remaining_seconds() * 0.7 };
+        let share = Share::of(control, 0.3);
         let mut outcome = (self.solve)(&built.problem, self.settings, &share);
         if outcome.solution.unplaced.iter().any(|units| *units > 0)
             || !built.problem.violations(&outcome.solution).is_empty()
@@ -192,28 +212,46 @@ impl<'a> Planner<'a> {
         Ok(Some(Answer { model, built, outcome }))
     }
 
-    /// Each shape in the heaviest pools first; what their limits leave over goes to the next ones.
+    /// Each shape in the heaviest pools first; what finds no place there goes to the next ones.
+    ///
+    /// The greedy tells whether anything is left over: while it is, a round has a small share of the time, and only the
+    /// last, where all that can be placed has its place, has all that is left. The greedy answers even without time, so
+    /// the last round is always reached. Each round moves pods to lighter pools, of which there are finitely many.
     fn solve_levels(
         &self,
         model: Model<'a>,
         existing_only: bool,
         control: &dyn Control,
     ) -> Result<Answer<'a>, PlanError> {
+        let quick = Settings { method: Method::Greedy, ..self.settings.clone() };
         let mut parts = model.parts();
         loop {
             let built = model.assemble(&parts, existing_only);
-            // What may be left over by limits needs time of its own.
-            let lighter = parts.iter().any(|part| {
-                let weights = model.weights(part.form);
-                part.weight.is_some_and(|weight| weights.first().is_some_and(|least| *least < weight))
-            });
-            let limited = !built.problem.rules.node_budgets.is_empty();
-            let reserve = if lighter && limited { control.remaining_seconds() * 0.5 } else { 0.0 };
-            let outcome = (self.solve)(&built.problem, self.settings, &Share { whole: control, reserve });
-            let next = overflow(&model, &built, &outcome);
-            match next {
-                Some(next) if !control.exhausted() => parts = next,
-                _ => return Ok(Answer { model, built, outcome }),
+            if let Some(next) = lighter(&model, &built, None) {
+                parts = next;
+                continue;
+            }
+            let can_move = built.parts.iter().any(|part| lighter_weight(&model, part).is_some());
+            if can_move && self.settings.method != Method::Greedy {
+                let left = (self.solve)(&built.problem, &quick, &Share::of(control, 0.1));
+                if let Some(next) = lighter(&model, &built, Some(&left)) {
+                    // A little more than the greedy, so that the heavier pools take what they can.
+                    let better = (!control.exhausted())
+                        .then(|| (self.solve)(&built.problem, self.settings, &Share::of(control, 0.15)));
+                    match better {
+                        None => parts = next,
+                        Some(better) => match lighter(&model, &built, Some(&better)) {
+                            Some(next) => parts = next,
+                            None => return Ok(Answer { model, built, outcome: better }),
+                        },
+                    }
+                    continue;
+                }
+            }
+            let outcome = (self.solve)(&built.problem, self.settings, control);
+            match lighter(&model, &built, Some(&outcome)) {
+                Some(next) => parts = next,
+                None => return Ok(Answer { model, built, outcome }),
             }
         }
     }
@@ -236,14 +274,23 @@ fn too_small(problem: &Problem) -> bool {
     })
 }
 
-/// The parts with what found no place moved to the next lighter pools; `None` where there is nothing to move.
-fn overflow(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<Part>> {
+/// The heaviest pools below those that the part may use now.
+fn lighter_weight(model: &Model, part: &Part) -> Option<i32> {
+    part.weight.and_then(|weight| model.weights(part.form).range(..weight).next_back().copied())
+}
+
+/// The parts with what was refused, or found no place in an outcome, moved to the next lighter pools; `None` where there
+/// is nothing to move.
+fn lighter(model: &Model, built: &Built, outcome: Option<&Outcome>) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     let mut moved = false;
-    for (shape, part) in built.parts.iter().enumerate() {
-        let left = outcome.solution.unplaced[shape] as usize * built.problem.shapes[shape].unit.pods as usize;
-        let lighter = part.weight.and_then(|weight| model.weights(part.form).range(..weight).next_back().copied());
-        let Some(lighter) = lighter.filter(|_| left > 0) else {
+    let in_problem = built.parts.iter().enumerate().map(|(shape, part)| {
+        let units = outcome.map_or(0, |outcome| outcome.solution.unplaced[shape] as usize);
+        (part, units * built.problem.shapes[shape].unit.pods as usize)
+    });
+    // Who is refused may be so only beside others that move: it stays among the parts in any case.
+    for (part, left) in in_problem.chain(built.refused_parts.iter().map(|part| (part, part.pods))) {
+        let Some(weight) = lighter_weight(model, part).filter(|_| left > 0) else {
             parts.push(part.clone());
             continue;
         };
@@ -251,7 +298,7 @@ fn overflow(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<Part>
         if part.pods > left {
             parts.push(Part { pods: part.pods - left, ..part.clone() });
         }
-        parts.push(Part { first: part.first + part.pods - left, pods: left, weight: Some(lighter), ..part.clone() });
+        parts.push(Part { first: part.first + part.pods - left, pods: left, weight: Some(weight), ..part.clone() });
     }
     moved.then_some(parts)
 }

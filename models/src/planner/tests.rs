@@ -508,3 +508,28 @@ fn preferences_are_honoured_when_free_and_given_up_when_not() {
     let even = planned(&with(vec![group("web", 20, "1", spread("web", ZONE, "ScheduleAnyway"))]));
     assert_eq!(pods_by(&even, |node| node.zone.clone()).len(), 2);
 }
+
+#[test]
+fn who_fits_no_heavy_pool_goes_to_the_lighter_ones_even_without_time() {
+    struct Spent;
+    impl Control for Spent {
+        fn remaining_seconds(&self) -> f64 {
+            0.0
+        }
+    }
+    // The heavy pool is refused for want of stand-ins, the middle one is soon full.
+    let rare = json!({"weight": 20, "template": {"spec": {"requirements": [
+        {"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 9}]}}});
+    let mut snapshot = with(vec![group("big", 1, "100", json!({})), group("web", 4, "2", json!({}))]);
+    let tight = json!({"weight": 10, "limits": {"cpu": "4"}});
+    snapshot.node_pools = [pool("rare", rare), pool("tight", tight), pool("light", json!({}))]
+        .into_iter()
+        .map(|pool| serde_json::from_value(pool).unwrap())
+        .collect();
+    let options = Options::default();
+    let plan = plan(&snapshot, &catalog(), &options, &Settings::default(), &Spent, &first_fit).unwrap();
+    assert_eq!((plan.summary.pods, plan.summary.scheduled, plan.unschedulable.len()), (5, 4, 1));
+    let pools = pods_by(&plan, |node| node.node_pool.clone());
+    assert_eq!(pools, BTreeMap::from([("light".to_owned(), 2), ("tight".to_owned(), 2)]));
+    assert!(plan.summary.greedy_hourly_cost >= plan.summary.hourly_cost);
+}

@@ -28,6 +28,7 @@ pub(crate) struct Draft<'a> {
 impl<'a> Draft<'a> {
     pub(super) fn assemble(model: &'a Model<'a>, parts: &[Part], existing_only: bool) -> Built {
         let mut refused: Vec<(PodRef, String)> = model.refused.clone();
+        let mut refused_parts = Vec::new();
         let mut live: Vec<Part> = parts.iter().filter(|part| part.pods > 0).cloned().collect();
         // A shape that no bin can hold is no part of the problem; without it, others may have to be left out too.
         let draft = loop {
@@ -40,11 +41,12 @@ impl<'a> Draft<'a> {
             for (shape, part) in live.iter().enumerate().filter(|(shape, _)| !held.contains(*shape)) {
                 let reason = reasons::no_bin(&draft, shape);
                 refused.extend(draft.pods(part).iter().map(|pod| (*pod, reason.clone())));
+                refused_parts.push(part.clone());
             }
             live =
                 live.into_iter().enumerate().filter(|(shape, _)| held.contains(*shape)).map(|(_, part)| part).collect();
         };
-        draft.finish(refused)
+        draft.finish(refused, refused_parts)
     }
 
     fn new(model: &'a Model<'a>, parts: Vec<Part>, existing_only: bool) -> Draft<'a> {
@@ -97,7 +99,7 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    fn finish(mut self, refused: Vec<(PodRef, String)>) -> Built {
+    fn finish(mut self, refused: Vec<(PodRef, String)>, refused_parts: Vec<Part>) -> Built {
         self.drop_empty();
         let model = self.model;
         let columns = model.columns.len();
@@ -133,7 +135,7 @@ impl<'a> Draft<'a> {
             topologies,
             rules: self.rules,
         };
-        Built { problem, pods, parts: self.parts, refused }
+        Built { problem, pods, parts: self.parts, refused, refused_parts }
     }
 
     /// Drops bins that admit nobody any more, and renumbers those that rules point at.

@@ -75,6 +75,8 @@ pub struct Built {
     pub parts: Vec<Part>,
     /// Pods that no bin can hold, with the reason and the nearest fix.
     pub refused: Vec<(PodRef, String)>,
+    /// The parts of the model that no bin of their pools' weight can hold; their pods are among the refused.
+    pub refused_parts: Vec<Part>,
 }
 
 /// Builds the problem of all waiting pods.
