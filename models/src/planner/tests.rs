@@ -533,3 +533,12 @@ fn who_fits_no_heavy_pool_goes_to_the_lighter_ones_even_without_time() {
     assert_eq!(pools, BTreeMap::from([("light".to_owned(), 2), ("tight".to_owned(), 2)]));
     assert!(plan.summary.greedy_hourly_cost >= plan.summary.hourly_cost);
 }
+
+#[test]
+fn owners_of_a_spread_that_do_not_count_may_join_as_many_as_there_may_be() {
+    let mut snapshot = with(vec![group("web", 1, "1", spread("db", HOST, "DoNotSchedule"))]);
+    snapshot.nodes = vec![node("n", "a", "4")];
+    snapshot.bound = vec![bound("db", "n", "1", json!({}))];
+    let plan = planned(&snapshot);
+    assert_eq!((plan.summary.new_nodes, plan.existing_nodes.len()), (0, 1));
+}

@@ -99,13 +99,19 @@ fn on_nodes(draft: &mut Draft, name: String, owners: &ShapeSet, members: &ShapeS
     let mut others: ShapeSet = members.difference(owners).collect();
     counted.grow(draft.parts.len());
     others.grow(draft.parts.len());
-    if !others.is_clear() {
+    let counting = |set: &ShapeSet| set.ones().map(|shape| draft.parts[shape].pods as u64).sum::<u64>();
+    let most = counting(&others) + counting(&counted) + u64::from(present.values().copied().max().unwrap_or(0));
+    if !others.is_clear() && most > u64::from(max_skew) {
         let exclusive = NodeExclusive { name: name.clone(), left: owners.clone(), right: others };
         draft.rules.node_exclusives.push(exclusive);
     }
     draft.forbid_without(owners, HOSTNAME);
     // A unit of several pods is alone on its node where the rule binds it at all (see the forms).
-    draft.forbid(owners, |bin, _| present.get(&bin).is_some_and(|count| *count >= max_skew));
+    // Who counts itself needs room for one more; who doesn't may join as many as there may be.
+    let mut uncounted: ShapeSet = owners.difference(members).collect();
+    uncounted.grow(draft.parts.len());
+    draft.forbid(&counted, |bin, _| present.get(&bin).is_some_and(|count| *count >= max_skew));
+    draft.forbid(&uncounted, |bin, _| present.get(&bin).is_some_and(|count| *count > max_skew));
     if !counted.is_clear() {
         draft.rules.node_caps.push(NodeCap { name, members: counted, limit: max_skew, present });
     }
