@@ -37,7 +37,10 @@ pub(crate) fn rows(draft: &mut Draft) {
                 asks.push((of_themselves, draft.shape_set()));
             }
         }
-        if !of_others.is_clear() {
+        if !of_others.is_clear() && wanted.is_clear() && there.is_empty() {
+            // Whose company they need is not there and has no place itself.
+            draft.forbid(&of_others, |_, _| true);
+        } else if !of_others.is_clear() {
             asks.push((of_others, wanted));
         }
         for (members, anchors) in asks {
@@ -49,7 +52,6 @@ pub(crate) fn rows(draft: &mut Draft) {
                             present[domain] = true;
                         }
                     }
-                    // Where nothing of it is there and nobody can bring it, nothing can be placed.
                     draft.rules.domain_togethers.push(DomainTogether {
                         name: name.clone(),
                         topology,
