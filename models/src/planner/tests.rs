@@ -535,6 +535,15 @@ fn who_fits_no_heavy_pool_goes_to_the_lighter_ones_even_without_time() {
 }
 
 #[test]
+fn company_must_match_all_terms() {
+    let both = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [term("web", ZONE), term("db", ZONE)]}}});
+    let plan = planned(&with(vec![group("web", 1, "1", both), group("db", 1, "1", json!({}))]));
+    assert_eq!(plan.unschedulable.len(), 1);
+    assert!(plan.unschedulable[0].reason.contains("no pod matches"), "{}", plan.unschedulable[0].reason);
+}
+
+#[test]
 fn owners_of_a_spread_that_do_not_count_may_join_as_many_as_there_may_be() {
     let mut snapshot = with(vec![group("web", 1, "1", spread("db", HOST, "DoNotSchedule"))]);
     snapshot.nodes = vec![node("n", "a", "4")];

@@ -173,7 +173,8 @@ impl<'a> Model<'a> {
 
     fn find_topologies(&self, existing_only: bool) -> Vec<(String, Vec<String>)> {
         let mut keys: BTreeSet<&str> = BTreeSet::new();
-        for owned in self.forms.iter().flat_map(|form| &form.owned) {
+        // Those of refused pods too: whoever binds the plan may still look at their terms.
+        for owned in self.reading.profiles.iter().flat_map(|profile| &profile.owned) {
             let (Owned::Spread { key, .. } | Owned::Together { key, .. } | Owned::Apart { key, .. }) = owned;
             keys.insert(key);
         }

@@ -48,6 +48,21 @@ impl PodSet {
             && self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
     }
 
+    /// Pods of both sets.
+    fn both(&self, other: &PodSet) -> PodSet {
+        let namespaces = match (&self.namespaces, &other.namespaces) {
+            (Some(left), Some(right)) => Some(left.intersection(right).cloned().collect()),
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        let selector = self.selector.as_ref().zip(other.selector.as_ref()).map(|(left, right)| {
+            let mut requirements = [left.requirements.as_slice(), right.requirements.as_slice()].concat();
+            requirements.sort();
+            requirements.dedup();
+            Selector { requirements }
+        });
+        PodSet { namespaces, selector }
+    }
+
     pub fn describe(&self) -> String {
         self.selector.as_ref().map_or_else(|| "no pod".to_owned(), Selector::describe)
     }
@@ -302,9 +317,18 @@ impl Reader<'_> {
         }
         let mut owned = BTreeSet::new();
         let together = affinity.pod_affinity.unwrap_or_default();
+        let mut keys = BTreeSet::new();
+        let mut wanted: Option<PodSet> = None;
         for term in together.required_during_scheduling_ignored_during_execution.iter().flatten() {
             let (key, pods) = self.term(&group.namespace, &group.labels, term).map_err(failed)?;
-            owned.insert(Owned::Together { key, pods });
+            let set = self.reading.pod_sets[pods].clone();
+            wanted = Some(wanted.map_or(set.clone(), |known| known.both(&set)));
+            keys.insert(key);
+        }
+        // The scheduler counts only pods that match all terms (satisfyPodAffinity of its InterPodAffinity plugin).
+        if let Some(wanted) = wanted {
+            let pods = self.reading.pod_sets.insert_full(wanted).0;
+            owned.extend(keys.into_iter().map(|key| Owned::Together { key, pods }));
         }
         for preferred in together.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
             let (key, pods) =
