@@ -4,6 +4,7 @@ mod aggregate;
 pub mod bound;
 pub mod columns;
 pub mod complete;
+mod counts;
 mod cover;
 mod dive;
 mod enumerate;

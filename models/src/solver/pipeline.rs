@@ -9,7 +9,7 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::{
-    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, counts, cover, dive, enumerate, greedy, improve,
     integer,
 };
 use super::{aggregate, sequence};
@@ -109,14 +109,14 @@ impl Control for Unclocked<'_> {
 }
 
 /// A control that leaves some seconds to those who come after.
-struct Slice<'a> {
+pub(super) struct Slice<'a> {
     inner: &'a dyn Control,
     reserve: f64,
 }
 
 impl<'a> Slice<'a> {
     /// The first `part` of what is left.
-    fn of(inner: &'a dyn Control, part: f64) -> Self {
+    pub(super) fn of(inner: &'a dyn Control, part: f64) -> Self {
         let left = inner.remaining_seconds();
         let reserve = if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 };
         Slice { inner, reserve }
@@ -366,6 +366,7 @@ fn search<'a>(
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
     let limits = ColumnLimits {
         rounds,
+        work: 20_000_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
         center: aggregate.as_ref().map(|found| {
@@ -383,6 +384,11 @@ fn search<'a>(
         return Ok(state);
     }
     if let Some(gap) = gap {
+        counts::close(&state, &columns, &pricing, gap, settings, &Slice::of(control, 0.4))?;
+        stages.end("counts");
+        if state.done(gap) {
+            return Ok(state);
+        }
         enumerate::close(&state, &columns, &pricing, settings, &Slice::of(control, 0.02))?;
         if state.done(gap) {
             return Ok(state);

@@ -129,6 +129,11 @@ impl Knapsack {
         self.items.is_empty()
     }
 
+    /// The shapes that fit, and the most units of each.
+    pub fn most_units(&self) -> Vec<(usize, u32)> {
+        self.items.iter().map(|item| (item.shape as usize, item.most)).collect()
+    }
+
     /// Whether two knapsacks hold the same patterns at the same values whatever these are.
     pub fn same(&self, other: &Knapsack) -> bool {
         self.capacity == other.capacity
