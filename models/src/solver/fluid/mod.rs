@@ -1,0 +1,277 @@
+//! The fluid relaxation: units are poured, nodes are filled in fractions. Near the truth where a node holds many pods.
+//!
+//! `min sum price_b n_b`: every unit poured onto bins, no more of a resource on a bin than its nodes offer together, and
+//! all rules that span nodes as in the master problem. Its duals are prices of the resources bin by bin; a unit of a
+//! shape is worth what it takes on the bin where that is least. No pattern is then worth more than its node, so the
+//! worth of the demand is a lower bound. Shapes that are alike are poured together: that only steers, for the bound is
+//! computed from the prices for each shape alone. Bins join the program when a node of theirs could be worth more than
+//! its price. The page `formulations/fluid.md` has the mathematics.
+
+mod coarse;
+mod pack;
+mod program;
+mod whole;
+
+use std::collections::BTreeMap;
+
+use self::coarse::Coarse;
+use self::program::Program;
+use super::bound::{lagrangian, resource_prices};
+use super::columns::Pricing;
+use super::columns::master::{Master, dollars};
+use super::highs::{HighsError, Lp, LpSolution, MipLimits};
+use super::packing::Index;
+use super::pipeline::{Slice, State};
+use super::{Control, Settings, complete};
+use crate::problem::{Problem, Solution};
+
+/// Merged shapes beside those under rules, at most about so many.
+const MOST_MERGED: usize = 120;
+/// Domains for which bins to begin with are looked for one by one.
+const MOST_CLASSES: usize = 24;
+/// Bins that join the program in one round, and rounds.
+const JOINING: usize = 24;
+const ROUNDS: usize = 20;
+/// Shares of every node that are kept free when whole nodes are chosen.
+const SLACKS: [f64; 4] = [0.0, 0.001, 0.003, 0.01];
+
+/// What the relaxation says.
+pub(super) struct Fluid {
+    /// Duals of the master problem's rows; those of the cover rows are the worth of one unit in dollars an hour.
+    pub duals: Vec<f64>,
+    /// Lower bound in dollars an hour.
+    pub bound: f64,
+    /// Nodes of each bin in the relaxation.
+    pub nodes: Vec<f64>,
+    /// By bin: no pattern of it is worth more dollars an hour; `None` for bins that can't be used.
+    worth: Vec<Option<f64>>,
+}
+
+/// Solves the relaxation for a demand over the usable bins.
+///
+/// # Errors
+/// What HiGHS says; [`HighsError::Stopped`] where time ran out before there was anything to tell.
+pub(super) fn relax(
+    problem: &Problem,
+    demand: &[u32],
+    usable: &[bool],
+    control: &dyn Control,
+) -> Result<Fluid, HighsError> {
+    let coarse = Coarse::new(problem, demand, usable, MOST_MERGED);
+    let units = coarse.demand();
+    let master = Master::new(&coarse.problem, &units);
+    let same = representatives(&master, usable);
+    let candidates: Vec<bool> = (0..problem.bins.len()).map(|bin| usable[bin] && same[bin] == bin).collect();
+    let mut pricing = Pricing::new(&master, &units, &candidates);
+    let mut program = Program::new(&master);
+    let mut lp = Lp::new(&program.rows)?;
+    lp.add_columns(&program.columns)?;
+    let mut solution: Option<LpSolution> = None;
+    let mut joining = first_bins(&master, &units, &candidates, control)?;
+    let mut joined = vec![false; problem.bins.len()];
+    for _ in 0..ROUNDS {
+        let (rows, columns) = (program.rows.len(), program.columns.len());
+        for bin in joining {
+            joined[bin] = true;
+            program.add(bin);
+        }
+        lp.add_rows(&program.rows[rows..])?;
+        lp.add_columns(&program.columns[columns..])?;
+        match lp.solve(control) {
+            Ok(found) => { if std::env::var("TRACE").is_ok() { eprintln!("fluid lp {} bins {} rows {} cols {} left {:.3}", found.objective, program.parts.len(), program.rows.len(), program.columns.len(), control.remaining_seconds()); } solution = Some(found) }
+            Err(HighsError::Stopped) => {
+                program.parts.retain(|part| part.nodes < columns);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+        let Some(found) = &solution else { break };
+        let duals = &found.duals[..master.rows.len()];
+        let uppers = pricing.round(&master, duals, 1).uppers;
+        let mut better: Vec<(f64, usize)> = (0..problem.bins.len())
+            .filter(|&bin| candidates[bin] && !joined[bin])
+            .filter_map(|bin| {
+                let worth = uppers[bin]? + master.node_value(bin, duals, true);
+                let price = dollars(problem.bins[bin].price);
+                (worth > price * (1.0 + 1e-4) + 1e-9).then_some((price / worth, bin))
+            })
+            .collect();
+        better.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        if better.is_empty() || control.exhausted() {
+            break;
+        }
+        joining = better.into_iter().take(JOINING).map(|(_, bin)| bin).collect();
+    }
+    let Some(solution) = solution else { return Err(HighsError::Stopped) };
+    let mut nodes = vec![0.0; problem.bins.len()];
+    program.parts.iter().for_each(|part| {
+        nodes[part.bin] = solution.columns.get(part.nodes).copied().unwrap_or(0.0);
+    });
+    let (bound, duals, worth) = prove(problem, demand, usable, &same, &program, &solution.duals);
+    if std::env::var("TRACE").is_ok() { eprintln!("fluid bound {bound} left {:.3}", control.remaining_seconds()); for b in 0..problem.bins.len() { if nodes[b] > 1e-6 { eprintln!("   {} {:.4} x {:.3}", problem.bins[b].name, problem.bins[b].price as f64/1e9, nodes[b]); } } }
+    Ok(Fluid { duals, bound, nodes, worth })
+}
+
+/// Whole nodes by the relaxation, packed evenly; every solution so found is offered to the state.
+///
+/// # Errors
+/// What HiGHS says.
+pub(super) fn realise(
+    state: &State,
+    demand: &[u32],
+    fluid: &Fluid,
+    prices: &[f64],
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<(), HighsError> {
+    let problem = state.problem;
+    let index = Index::new(problem);
+    for slack in SLACKS {
+        if control.exhausted() {
+            break;
+        }
+        let limits = MipLimits { relative_gap: 5e-4, absolute_gap: 1e-6, nodes: settings.iterations };
+        let slice = Slice::of(control, 0.3);
+        let whole = match whole::nodes(problem, demand, fluid, slack, &limits, &slice) {
+            Ok(Some(whole)) => whole,
+            Ok(None) | Err(HighsError::Stopped) => continue,
+            Err(error) => return Err(error),
+        };
+        if std::env::var("TRACE").is_ok() { let cost: f64 = whole.nodes.iter().map(|(b, n)| dollars(problem.bins[*b].price) * f64::from(*n)).sum(); eprintln!("fluid slack {slack} whole {cost} left {}", control.remaining_seconds()); for (b,n) in &whole.nodes { eprintln!("   {} {} x {n}", problem.bins[*b].name, dollars(problem.bins[*b].price)); } }
+        let Some(nodes) = pack::pack(&index, demand, &whole, prices, control) else { break };
+        let partial = Solution { nodes, unplaced: Vec::new() };
+        if std::env::var("TRACE").is_ok() { let n = super::incumbent::normalised(problem, partial.nodes.clone()); let w: f64 = n.unplaced.iter().zip(&fluid.duals).map(|(u, d)| f64::from(*u) * d).sum(); eprintln!("fluid packed cost {} unplaced {} worth {w} left {}", dollars(problem.cost(&n)), n.unplaced.iter().sum::<u32>(), control.remaining_seconds()); }
+        let done = complete::complete(problem, &partial, Some(prices), control);
+        if std::env::var("TRACE").is_ok() { eprintln!("fluid done cost {} left {}", dollars(problem.cost(&done)), control.remaining_seconds()); }
+        state.offer(done, "fluid");
+    }
+    Ok(())
+}
+
+/// By bin: the first usable bin that is the same in every row, where their number isn't limited.
+fn representatives(master: &Master, usable: &[bool]) -> Vec<usize> {
+    let problem = master.problem;
+    let mut by_price: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    (0..problem.bins.len())
+        .map(|bin| {
+            let data = &problem.bins[bin];
+            if data.max_count.is_some() || !usable[bin] {
+                return bin;
+            }
+            let known = by_price.entry(data.price).or_default();
+            let alike = known.iter().copied().find(|&other| {
+                let there = &problem.bins[other];
+                master.topologies.iter().all(|&topology| data.domains[topology] == there.domains[topology])
+                    && data.admits == there.admits
+                    && problem.capacity.row(bin) == problem.capacity.row(other)
+                    && master.node_terms(bin) == master.node_terms(other)
+            });
+            alike.unwrap_or_else(|| {
+                known.push(bin);
+                bin
+            })
+        })
+        .collect()
+}
+
+/// The bins that are worth their price by the resources alone, in each domain that a rule looks at; then those for the
+/// shapes that none of them admits.
+fn first_bins(
+    master: &Master,
+    demand: &[u32],
+    candidates: &[bool],
+    control: &dyn Control,
+) -> Result<Vec<usize>, HighsError> {
+    let problem = master.problem;
+    let mut classes: BTreeMap<Vec<Option<u16>>, Vec<usize>> = BTreeMap::new();
+    for bin in (0..problem.bins.len()).filter(|&bin| candidates[bin]) {
+        let domains = master.topologies.iter().map(|&topology| problem.bins[bin].domains[topology]).collect();
+        classes.entry(domains).or_default().push(bin);
+    }
+    let classes: Vec<Vec<usize>> = if classes.len() > MOST_CLASSES {
+        vec![classes.into_values().flatten().collect()]
+    } else {
+        classes.into_values().collect()
+    };
+    let mut first = Vec::new();
+    for class in classes {
+        let mut left = demand.to_vec();
+        let mut bins = class.clone();
+        for _ in 0..4 {
+            let mut mask = vec![false; problem.bins.len()];
+            bins.iter().for_each(|&bin| mask[bin] = true);
+            let prices = resource_prices(problem, &left, &mask, control)?.prices;
+            for &bin in &bins {
+                let room = problem.capacity.row(bin);
+                let offer: f64 = prices.iter().zip(room).map(|(price, &room)| price * room as f64).sum();
+                if offer >= 0.999 * dollars(problem.bins[bin].price) {
+                    first.push(bin);
+                    problem.bins[bin].admits.ones().for_each(|shape| left[shape] = 0);
+                }
+            }
+            let admits = |bin: usize, shape: usize| problem.bins[bin].admits.contains(shape);
+            let Some(shape) = (0..left.len()).find(|&shape| left[shape] > 0 && class.iter().any(|&bin| admits(bin, shape)))
+            else {
+                break;
+            };
+            bins = class.iter().copied().filter(|&bin| admits(bin, shape)).collect();
+        }
+    }
+    first.sort_unstable();
+    first.dedup();
+    Ok(first)
+}
+
+/// The bound that the duals of the program give for the whole problem, and the duals as they were used.
+fn prove(
+    problem: &Problem,
+    demand: &[u32],
+    usable: &[bool],
+    same: &[usize],
+    program: &Program,
+    found: &[f64],
+) -> (f64, Vec<f64>, Vec<Option<f64>>) {
+    let master = Master::new(problem, demand);
+    let shapes = problem.shapes.len();
+    // Rules have the same rows whatever the shapes were merged to.
+    let known: BTreeMap<&str, f64> = program
+        .master
+        .rows
+        .iter()
+        .zip(found)
+        .skip(program.master.problem.shapes.len())
+        .map(|(row, &dual)| (row.name.as_str(), dual))
+        .collect();
+    let mut duals = vec![0.0; master.rows.len()];
+    for (row, dual) in master.rows.iter().zip(&mut duals).skip(shapes) {
+        let signed = known.get(row.name.as_str()).copied().unwrap_or(0.0);
+        let signed = if row.lower.is_finite() { signed } else { signed.min(0.0) };
+        *dual = if row.upper.is_finite() { signed } else { signed.max(0.0) };
+    }
+    // What a unit of each shape is worth: no more than it takes, on any bin of the program.
+    let mut worth = vec![f64::INFINITY; shapes];
+    for part in &program.parts {
+        let by_rules = master.values(part.bin, &duals);
+        let mut takes: Vec<f64> = (0..shapes).map(|shape| part.take(problem, found, shape)).collect();
+        for (rule, price) in part.cap_prices(found).filter(|(_, price)| *price > 0.0) {
+            problem.rules.node_caps[rule].members.ones().for_each(|shape| takes[shape] += price);
+        }
+        for shape in problem.bins[part.bin].admits.ones() {
+            worth[shape] = worth[shape].min(takes[shape] - by_rules[shape]);
+        }
+    }
+    for (shape, worth) in worth.into_iter().enumerate().filter(|(shape, worth)| demand[*shape] > 0 && worth.is_finite()) {
+        duals[shape] = if master.surplus[shape] { worth.max(0.0) } else { worth };
+    }
+    let mut pricing = Pricing::new(&master, demand, usable);
+    let mut uppers = pricing.round(&master, &duals, 1).uppers;
+    for (bin, upper) in uppers.iter_mut().enumerate() {
+        if let Some(upper) = upper {
+            if let Some(part) = program.parts.iter().find(|part| part.bin == same[bin]) {
+                *upper = upper.min(part.offer(found));
+            }
+        }
+    }
+    let (bound, duals) = lagrangian(&master, &duals, &uppers);
+    (bound, duals, uppers)
+}
