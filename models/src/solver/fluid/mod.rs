@@ -10,18 +10,21 @@
 mod coarse;
 mod pack;
 mod program;
+mod split;
 mod whole;
 
 use std::collections::BTreeMap;
 
 use self::coarse::Coarse;
 use self::program::Program;
+use self::split::Split;
 use super::bound::{lagrangian, resource_prices};
 use super::columns::Pricing;
 use super::columns::master::{Master, dollars};
 use super::highs::{HighsError, Lp, LpSolution, MipLimits};
-use super::packing::Index;
+use super::packing::{Index, Tally};
 use super::pipeline::{Slice, State};
+use super::quota::{self, Wish};
 use super::{Control, Settings, complete};
 use crate::problem::{Problem, Solution};
 
@@ -43,6 +46,8 @@ pub(super) struct Fluid {
     pub bound: f64,
     /// Nodes of each bin in the relaxation.
     pub nodes: Vec<f64>,
+    /// By shape: bins, each with the units poured there.
+    poured: Vec<Vec<(usize, f64)>>,
     /// By bin: no pattern of it is worth more dollars an hour; `None` for bins that can't be used.
     worth: Vec<Option<f64>>,
 }
@@ -78,7 +83,7 @@ pub(super) fn relax(
         lp.add_rows(&program.rows[rows..])?;
         lp.add_columns(&program.columns[columns..])?;
         match lp.solve(control) {
-            Ok(found) => { if std::env::var("TRACE").is_ok() { eprintln!("fluid lp {} bins {} rows {} cols {} left {:.3}", found.objective, program.parts.len(), program.rows.len(), program.columns.len(), control.remaining_seconds()); } solution = Some(found) }
+            Ok(found) => solution = Some(found),
             Err(HighsError::Stopped) => {
                 program.parts.retain(|part| part.nodes < columns);
                 break;
@@ -104,12 +109,18 @@ pub(super) fn relax(
     }
     let Some(solution) = solution else { return Err(HighsError::Stopped) };
     let mut nodes = vec![0.0; problem.bins.len()];
-    program.parts.iter().for_each(|part| {
-        nodes[part.bin] = solution.columns.get(part.nodes).copied().unwrap_or(0.0);
-    });
+    let mut poured = vec![Vec::new(); problem.shapes.len()];
+    for part in &program.parts {
+        nodes[part.bin] = solution.columns[part.nodes];
+        for &(merged, column) in part.units.iter().filter(|(_, column)| solution.columns[*column] > 1e-9) {
+            let share = solution.columns[column] / f64::from(units[merged]).max(1.0);
+            for &shape in &coarse.members[merged] {
+                poured[shape].push((part.bin, share * f64::from(demand[shape])));
+            }
+        }
+    }
     let (bound, duals, worth) = prove(problem, demand, usable, &same, &program, &solution.duals);
-    if std::env::var("TRACE").is_ok() { eprintln!("fluid bound {bound} left {:.3}", control.remaining_seconds()); for b in 0..problem.bins.len() { if nodes[b] > 1e-6 { eprintln!("   {} {:.4} x {:.3}", problem.bins[b].name, problem.bins[b].price as f64/1e9, nodes[b]); } } }
-    Ok(Fluid { duals, bound, nodes, worth })
+    Ok(Fluid { duals, bound, nodes, poured, worth })
 }
 
 /// Whole nodes by the relaxation, packed evenly; every solution so found is offered to the state.
@@ -126,26 +137,37 @@ pub(super) fn realise(
 ) -> Result<(), HighsError> {
     let problem = state.problem;
     let index = Index::new(problem);
+    let split = Split::new(&index, &quotas(&index, demand, fluid, prices));
     for slack in SLACKS {
         if control.exhausted() {
             break;
         }
         let limits = MipLimits { relative_gap: 5e-4, absolute_gap: 1e-6, nodes: settings.iterations };
         let slice = Slice::of(control, 0.3);
-        let whole = match whole::nodes(problem, demand, fluid, slack, &limits, &slice) {
+        let whole = match whole::nodes(&split.problem, fluid, slack, &limits, &slice) {
             Ok(Some(whole)) => whole,
             Ok(None) | Err(HighsError::Stopped) => continue,
             Err(error) => return Err(error),
         };
-        if std::env::var("TRACE").is_ok() { let cost: f64 = whole.nodes.iter().map(|(b, n)| dollars(problem.bins[*b].price) * f64::from(*n)).sum(); eprintln!("fluid slack {slack} whole {cost} left {}", control.remaining_seconds()); for (b,n) in &whole.nodes { eprintln!("   {} {} x {n}", problem.bins[*b].name, dollars(problem.bins[*b].price)); } }
-        let Some(nodes) = pack::pack(&index, demand, &whole, prices, control) else { break };
+        let Some(nodes) = pack::pack(&index, &split, &whole, control) else { break };
         let partial = Solution { nodes, unplaced: Vec::new() };
-        if std::env::var("TRACE").is_ok() { let n = super::incumbent::normalised(problem, partial.nodes.clone()); let w: f64 = n.unplaced.iter().zip(&fluid.duals).map(|(u, d)| f64::from(*u) * d).sum(); eprintln!("fluid packed cost {} unplaced {} worth {w} left {}", dollars(problem.cost(&n)), n.unplaced.iter().sum::<u32>(), control.remaining_seconds()); }
         let done = complete::complete(problem, &partial, Some(prices), control);
-        if std::env::var("TRACE").is_ok() { eprintln!("fluid done cost {} left {}", dollars(problem.cost(&done)), control.remaining_seconds()); }
         state.offer(done, "fluid");
     }
     Ok(())
+}
+
+/// Units by slot that obey the rules across nodes, near to where they were poured.
+fn quotas(index: &Index, demand: &[u32], fluid: &Fluid, prices: &[f64]) -> Vec<u32> {
+    let mut wish = Wish::by_price(index, prices);
+    let mut target = vec![0.0; index.slots.len()];
+    for (shape, poured) in fluid.poured.iter().enumerate() {
+        for &(bin, units) in poured {
+            target[index.slot(shape, bin)] += units;
+        }
+    }
+    wish.target = Some(target);
+    quota::split(index, &mut Tally::new(index), demand, &wish, &quota::room_by_slot(index))
 }
 
 /// By bin: the first usable bin that is the same in every row, where their number isn't limited.

@@ -4,66 +4,44 @@
 //! each shape in equal parts, and what does not divide goes to the nodes that have most room of what it takes, so that
 //! the small units that come last level out what is left.
 
+use super::split::Split;
 use super::whole::Whole;
 use crate::problem::Pattern;
 use crate::solver::Control;
-use crate::solver::packing::{Index, Node, Tally};
-use crate::solver::quota::{self, Wish};
+use crate::solver::packing::{Index, Node};
 
 /// More nodes than this are not worth being filled one by one.
 const MOST_NODES: u32 = 20_000;
 
 /// Nodes that hold what was poured, as far as whole units can be made to fit; `None` where the nodes are too many or
-/// time ran out. `prices` is what one unit of each resource is worth.
-pub(super) fn pack(
-    index: &Index,
-    demand: &[u32],
-    whole: &Whole,
-    prices: &[f64],
-    control: &dyn Control,
-) -> Option<Vec<(Pattern, u32)>> {
+/// time ran out.
+pub(super) fn pack(index: &Index, split: &Split, whole: &Whole, control: &dyn Control) -> Option<Vec<(Pattern, u32)>> {
     if whole.nodes.iter().map(|(_, copies)| *copies).sum::<u32>() > MOST_NODES {
         return None;
     }
     let mut floor = Floor::new(index, whole);
-    let quotas = quotas(index, demand, whole, prices);
-    let mut order: Vec<usize> = (0..demand.len()).filter(|&shape| demand[shape] > 0).collect();
-    order.sort_by(|&one, &other| floor.size(other).total_cmp(&floor.size(one)).then(one.cmp(&other)));
-    let mut rest: Vec<(usize, usize, u32)> = Vec::new();
-    for shape in order {
+    let shape_of = |part: usize| index.slots[split.slots[part]].shape;
+    let mut order: Vec<(f64, usize)> = (0..split.slots.len())
+        // Who needs company on its node is left for later.
+        .filter(|&part| index.node_rules[shape_of(part)].company.is_empty())
+        .map(|part| (floor.size(shape_of(part)), part))
+        .collect();
+    order.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    let mut rest: Vec<(usize, u32)> = Vec::new();
+    for (_, part) in order {
         if control.exhausted() {
             return None;
         }
-        // Who needs company on its node is left for later.
-        let alone = index.node_rules[shape].company.is_empty();
-        for &slot in &index.slots_of_shape[shape] {
-            let units = quotas[slot];
-            if units == 0 || !alone {
-                continue;
-            }
-            let left = floor.share_out(shape, slot, units, &whole.poured[shape]);
-            if left > 0 {
-                rest.push((shape, slot, left));
-            }
+        let (slot, units) = (split.slots[part], split.problem.shapes[part].count);
+        let left = floor.share_out(shape_of(part), slot, units, &whole.poured[part]);
+        if left > 0 {
+            rest.push((slot, left));
         }
     }
-    for (shape, slot, units) in rest {
-        floor.squeeze(shape, slot, units);
+    for (slot, units) in rest {
+        floor.squeeze(index.slots[slot].shape, slot, units);
     }
     Some(floor.nodes.iter().filter(|node| !node.counts.is_empty()).map(|node| (node.pattern(), 1)).collect())
-}
-
-/// Units by slot that obey the rules across nodes, near to where they were poured.
-fn quotas(index: &Index, demand: &[u32], whole: &Whole, prices: &[f64]) -> Vec<u32> {
-    let mut wish = Wish::by_price(index, prices);
-    let mut target = vec![0.0; index.slots.len()];
-    for (shape, poured) in whole.poured.iter().enumerate() {
-        for &(bin, units) in poured {
-            target[index.slot(shape, bin)] += units;
-        }
-    }
-    wish.target = Some(target);
-    quota::split(index, &mut Tally::new(index), demand, &wish, &quota::room_by_slot(index))
 }
 
 /// The opened nodes, bin after bin.

@@ -21,7 +21,7 @@ const MOST_SPARE: usize = 24;
 pub(super) struct Whole {
     /// Bins with their number of nodes.
     pub nodes: Vec<(usize, u32)>,
-    /// By shape: bins, each with the units poured there.
+    /// By shape of the problem: bins, each with the units poured there.
     pub poured: Vec<Vec<(usize, f64)>>,
 }
 
@@ -31,7 +31,6 @@ pub(super) struct Whole {
 /// What HiGHS says.
 pub(super) fn nodes(
     problem: &Problem,
-    demand: &[u32],
     fluid: &Fluid,
     slack: f64,
     limits: &MipLimits,
@@ -40,7 +39,8 @@ pub(super) fn nodes(
     let bins = chosen(problem, fluid);
     let mut usable = vec![false; problem.bins.len()];
     bins.iter().for_each(|&bin| usable[bin] = true);
-    let coarse = Coarse::new(problem, demand, &usable, MOST_MERGED);
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let coarse = Coarse::new(problem, &demand, &usable, MOST_MERGED);
     let units = coarse.demand();
     let master = Master::new(&coarse.problem, &units);
     let mut program = Program::new(&master);
