@@ -278,13 +278,7 @@ fn units(problem: &Problem) -> u64 {
 }
 
 /// Plans node after node by the worths of the relaxation, on the bins that it uses most.
-fn fill_by_worth(
-    state: &State,
-    found: &fluid::Fluid,
-    prices: &[f64],
-    settings: &Settings,
-    control: &dyn Control,
-) {
+fn fill_by_worth(state: &State, found: &fluid::Fluid, prices: &[f64], settings: &Settings, control: &dyn Control) {
     let problem = state.problem;
     let mut candidates: Vec<usize> = (0..problem.bins.len())
         .filter(|&bin| found.nodes[bin] > 1e-6 && problem.bins[bin].max_count.is_none() && problem.bins[bin].price > 0)
@@ -299,7 +293,8 @@ fn fill_by_worth(
         if control.exhausted() {
             break;
         }
-        let partial = sequence::fill(problem, &found.duals[..problem.shapes.len()], &candidates, manner, rounds, control);
+        let partial =
+            sequence::fill(problem, &found.duals[..problem.shapes.len()], &candidates, manner, rounds, control);
         state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
     }
 }
@@ -356,8 +351,10 @@ fn search<'a>(
         if gap.is_some() {
             state.offer_bound(bound::rounded(problem, found.bound));
         }
-        fluid::realise(&state, &demand, found, &prices, settings, &Slice::of(control, 0.4))?;
-        stages.end("realise");
+        if gap.is_some() && units(problem) > CROWD && found.holds(&demand) {
+            fluid::realise(&state, &demand, found, &prices, settings, &Slice::of(control, 0.4))?;
+            stages.end("realise");
+        }
         if problem.shapes.len() > MANY || units(problem) > CROWD {
             fill_by_worth(&state, found, &prices, settings, &Slice::of(control, 0.4));
         }

@@ -13,8 +13,6 @@ pub(super) struct Coarse {
     pub problem: Problem,
     /// By merged shape: the shapes it stands for.
     pub members: Vec<Vec<usize>>,
-    /// Whether the rules are those of the whole problem.
-    pub ruled: bool,
 }
 
 impl Coarse {
@@ -42,7 +40,7 @@ impl Coarse {
             members = group(problem, &free, &class_of, buckets);
         }
         members.extend(alone.into_iter().map(|shape| vec![shape]));
-        Coarse { problem: merged(problem, demand, &members, keep), members, ruled: keep }
+        Coarse { problem: merged(problem, demand, &members, keep), members }
     }
 
     /// Units wanted of each merged shape.

@@ -22,6 +22,7 @@ use super::bound::{lagrangian, resource_prices};
 use super::columns::Pricing;
 use super::columns::master::{Master, dollars};
 use super::highs::{HighsError, Lp, LpSolution, MipLimits};
+use super::incumbent::normalised;
 use super::packing::{Index, Tally};
 use super::pipeline::{Slice, State};
 use super::quota::{self, Wish};
@@ -38,6 +39,9 @@ const ROUNDS: usize = 20;
 /// Shares of every node that are kept free when whole nodes are chosen.
 const SLACKS: [f64; 4] = [0.0, 0.001, 0.003, 0.01];
 
+/// Units on a mean node from which on packing by the relaxation is worth its time.
+const FEWEST_ON_A_NODE: f64 = 30.0;
+
 /// What the relaxation says.
 pub(super) struct Fluid {
     /// Duals of the master problem's rows; those of the cover rows are the worth of one unit in dollars an hour.
@@ -50,6 +54,14 @@ pub(super) struct Fluid {
     poured: Vec<Vec<(usize, f64)>>,
     /// By bin: no pattern of it is worth more dollars an hour; `None` for bins that can't be used.
     worth: Vec<Option<f64>>,
+}
+
+impl Fluid {
+    /// Whether nodes hold so many units that pouring is near the truth.
+    pub fn holds(&self, demand: &[u32]) -> bool {
+        let units: f64 = demand.iter().map(|&units| f64::from(units)).sum();
+        units >= FEWEST_ON_A_NODE * self.nodes.iter().sum::<f64>().max(1.0)
+    }
 }
 
 /// Solves the relaxation for a demand over the usable bins.
@@ -135,7 +147,21 @@ pub(super) fn realise(
     settings: &Settings,
     control: &dyn Control,
 ) -> Result<(), HighsError> {
-    let problem = state.problem;
+    each_solution(state.problem, demand, fluid, prices, settings, control, &mut |solution| {
+        state.offer(solution, "fluid");
+    })
+}
+
+/// Packs whole nodes with more and more room kept free, until every unit finds its place.
+fn each_solution(
+    problem: &Problem,
+    demand: &[u32],
+    fluid: &Fluid,
+    prices: &[f64],
+    settings: &Settings,
+    control: &dyn Control,
+    take: &mut dyn FnMut(Solution),
+) -> Result<(), HighsError> {
     let index = Index::new(problem);
     let split = Split::new(&index, &quotas(&index, demand, fluid, prices));
     for slack in SLACKS {
@@ -150,11 +176,43 @@ pub(super) fn realise(
             Err(error) => return Err(error),
         };
         let Some(nodes) = pack::pack(&index, &split, &whole, control) else { break };
-        let partial = Solution { nodes, unplaced: Vec::new() };
-        let done = complete::complete(problem, &partial, Some(prices), control);
-        state.offer(done, "fluid");
+        let partial = normalised(problem, nodes);
+        let all = partial.unplaced.iter().all(|units| *units == 0);
+        take(complete::complete(problem, &partial, Some(prices), control));
+        if all {
+            // More room on every node only costs more.
+            break;
+        }
     }
     Ok(())
+}
+
+/// Every solution that the relaxation leads to.
+#[cfg(test)]
+pub(super) fn solutions(
+    problem: &Problem,
+    demand: &[u32],
+    fluid: &Fluid,
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<Vec<Solution>, HighsError> {
+    let mut found = Vec::new();
+    let prices = vec![1.0; problem.resources.len()];
+    each_solution(problem, demand, fluid, &prices, settings, control, &mut |solution| found.push(solution))?;
+    Ok(found)
+}
+
+/// The relaxation with whole nodes over all bins, as a plain program.
+#[cfg(test)]
+pub(super) fn model(problem: &Problem) -> super::model::LinearModel {
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let master = Master::new(problem, &demand);
+    let mut program = Program::new(&master);
+    (0..problem.bins.len()).for_each(|bin| program.add(bin));
+    let mut model = program.model(0.0);
+    model.columns.iter_mut().for_each(|column| column.integer = false);
+    model.title = "The fluid relaxation".to_owned();
+    model
 }
 
 /// Units by slot that obey the rules across nodes, near to where they were poured.
@@ -222,7 +280,15 @@ fn first_bins(
         for _ in 0..4 {
             let mut mask = vec![false; problem.bins.len()];
             bins.iter().for_each(|&bin| mask[bin] = true);
-            let prices = resource_prices(problem, &left, &mask, control)?.prices;
+            let prices = match resource_prices(problem, &left, &mask, control) {
+                Ok(found) => found.prices,
+                // Limited bins that can't hold all of it have no highest prices: they all begin.
+                Err(HighsError::Status(_)) => {
+                    first.extend_from_slice(&bins);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             for &bin in &bins {
                 let room = problem.capacity.row(bin);
                 let offer: f64 = prices.iter().zip(room).map(|(price, &room)| price * room as f64).sum();
@@ -232,7 +298,8 @@ fn first_bins(
                 }
             }
             let admits = |bin: usize, shape: usize| problem.bins[bin].admits.contains(shape);
-            let Some(shape) = (0..left.len()).find(|&shape| left[shape] > 0 && class.iter().any(|&bin| admits(bin, shape)))
+            let Some(shape) =
+                (0..left.len()).find(|&shape| left[shape] > 0 && class.iter().any(|&bin| admits(bin, shape)))
             else {
                 break;
             };
@@ -282,16 +349,16 @@ fn prove(
             worth[shape] = worth[shape].min(takes[shape] - by_rules[shape]);
         }
     }
-    for (shape, worth) in worth.into_iter().enumerate().filter(|(shape, worth)| demand[*shape] > 0 && worth.is_finite()) {
+    for (shape, worth) in worth.into_iter().enumerate().filter(|(shape, worth)| demand[*shape] > 0 && worth.is_finite())
+    {
         duals[shape] = if master.surplus[shape] { worth.max(0.0) } else { worth };
     }
     let mut pricing = Pricing::new(&master, demand, usable);
     let mut uppers = pricing.round(&master, &duals, 1).uppers;
     for (bin, upper) in uppers.iter_mut().enumerate() {
-        if let Some(upper) = upper {
-            if let Some(part) = program.parts.iter().find(|part| part.bin == same[bin]) {
-                *upper = upper.min(part.offer(found));
-            }
+        let part = program.parts.iter().find(|part| part.bin == same[bin]);
+        if let (Some(upper), Some(part)) = (upper, part) {
+            *upper = upper.min(part.offer(found));
         }
     }
     let (bound, duals) = lagrangian(&master, &duals, &uppers);

@@ -111,7 +111,11 @@ impl<'i, 'p> Floor<'i, 'p> {
             let owed = |place: usize| -> f64 {
                 let (bin, _, _, owed) = &self.bins[place];
                 let capacity = index.capacity(*bin);
-                owed.iter().zip(demand).zip(capacity).map(|((owed, &take), &room)| owed * take as f64 / room.max(1) as f64).sum()
+                owed.iter()
+                    .zip(demand)
+                    .zip(capacity)
+                    .map(|((owed, &take), &room)| owed * take as f64 / room.max(1) as f64)
+                    .sum()
             };
             let most = (0..bins.len()).max_by(|&one, &other| owed(bins[one].0).total_cmp(&owed(bins[other].0)));
             let Some(most) = most else { break };
@@ -122,11 +126,10 @@ impl<'i, 'p> Floor<'i, 'p> {
     }
 
     fn owe(&mut self, place: usize, demand: &[i64], units: f64) {
-        let (bin, _, copies, owed) = &mut self.bins[place];
+        let (bin, _, _, owed) = &mut self.bins[place];
         for ((owed, &take), &room) in owed.iter_mut().zip(demand).zip(self.index.capacity(*bin)) {
             *owed += units * take as f64 / room.max(1) as f64;
         }
-        let _ = copies;
     }
 
     /// Shares out units evenly over the nodes of a bin; tells how many found no room.

@@ -46,8 +46,7 @@ impl<'a> Program<'a> {
     /// Adds rows and columns of a bin.
     pub fn add(&mut self, bin: usize) {
         let problem = self.master.problem;
-        let shapes: Vec<usize> =
-            problem.bins[bin].admits.ones().filter(|&shape| self.holds(bin, shape)).collect();
+        let shapes: Vec<usize> = problem.bins[bin].admits.ones().filter(|&shape| self.holds(bin, shape)).collect();
         if shapes.is_empty() {
             return;
         }
@@ -146,8 +145,8 @@ impl Part {
             .enumerate()
             .filter_map(|(resource, row)| row.map(|row| (resource, row)))
             .map(|(resource, row)| {
-                let share = problem.demand[[shape, resource]] as f64
-                    / problem.capacity[[self.bin, resource]].max(1) as f64;
+                let share =
+                    problem.demand[[shape, resource]] as f64 / problem.capacity[[self.bin, resource]].max(1) as f64;
                 (-duals[row]).max(0.0) * share
             })
             .sum();

@@ -64,10 +64,13 @@ pub(super) fn nodes(
     Ok(Some(whole))
 }
 
+/// A power of two of the price, and the domains.
+type Kind<'a> = (u32, &'a [Option<u16>]);
+
 /// The bins of the relaxation, and of each domain and size those that lose the least of their price.
 fn chosen(problem: &Problem, fluid: &Fluid) -> Vec<usize> {
     let mut chosen: Vec<usize> = (0..problem.bins.len()).filter(|&bin| fluid.nodes[bin] > 1e-6).collect();
-    let mut spare: BTreeMap<(u32, Vec<Option<u16>>), (f64, usize)> = BTreeMap::new();
+    let mut spare: BTreeMap<Kind, (f64, usize)> = BTreeMap::new();
     for (bin, data) in problem.bins.iter().enumerate() {
         let Some(worth) = fluid.worth[bin] else { continue };
         if fluid.nodes[bin] > 1e-6 || worth <= 0.0 {
@@ -75,7 +78,7 @@ fn chosen(problem: &Problem, fluid: &Fluid) -> Vec<usize> {
         }
         let size = (dollars(data.price).max(1e-6) * 1e6).log2() as u32;
         let ratio = dollars(data.price) / worth;
-        let best = spare.entry((size, data.domains.clone())).or_insert((ratio, bin));
+        let best = spare.entry((size, data.domains.as_slice())).or_insert((ratio, bin));
         if ratio < best.0 {
             *best = (ratio, bin);
         }
