@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::columns::Pricing;
 use super::columns::master::Master;
+use super::counts;
 use super::fluid;
 use super::highs::HighsError;
 use super::model::LinearModel;
@@ -127,6 +128,33 @@ fn greedy_alone_has_no_bound() {
 }
 
 #[test]
+fn begins_with_what_is_known_where_it_is_better() {
+    let mut dearer = 0;
+    for seed in 0..40 {
+        let problem = random(seed, 9);
+        let best = optimum(&problem);
+        let greedy = Settings { method: Method::Greedy, ..settings() };
+        let outcome = solve(&problem, &Settings { start: Some(best.clone()), ..greedy.clone() }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        if outcome.solution.unplaced == best.unplaced {
+            assert_eq!(problem.cost(&outcome.solution), problem.cost(&best), "seed {seed}");
+        }
+        dearer += usize::from(outcome.greedy_cost > problem.cost(&best));
+        // A part of it is completed; nonsense is left aside.
+        let half = best.nodes.iter().map(|(pattern, _)| (pattern.clone(), 1)).take(1).collect();
+        let start = Some(crate::problem::Solution { nodes: half, unplaced: Vec::new() });
+        let outcome = solve(&problem, &Settings { start, ..greedy.clone() }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        let mut broken = best;
+        broken.nodes.iter_mut().for_each(|(_, copies)| *copies += 1000);
+        let outcome = solve(&problem, &Settings { start: Some(broken), ..greedy }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        assert!(problem.cost(&outcome.solution) <= outcome.greedy_cost);
+    }
+    assert!(dearer > 0, "the greedy finds every optimum: the start proves nothing");
+}
+
+#[test]
 fn where_highs_fails_the_greedy_stands_and_says_why() {
     let problem = random(3, 0);
     let fails = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| Err(HighsError::Status(4)));
@@ -210,4 +238,27 @@ fn the_instances_of_the_formulations() {
     let found = fluid::relax(&problem, &demand, &[true, true], &Patient).unwrap();
     assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
     assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
+
+    let whole = instance("counts.lp", &counts::model(&problem, &[0.1, 0.05]));
+    assert!((whole - 0.28).abs() < 1e-6, "{whole}");
+}
+
+#[test]
+fn whole_nodes_never_cost_more_than_the_optimum() {
+    let mut compared = 0;
+    for seed in 0..120 {
+        let problem = random(seed, (seed % 128) as u32);
+        let best = optimum(&problem);
+        if best.unplaced.iter().any(|units| *units > 0) {
+            continue;
+        }
+        let cost = problem.cost(&best) as f64 * 1e-9;
+        for values in [0.02, 0.05] {
+            let model = counts::model(&problem, &vec![values; problem.shapes.len()]);
+            let found = model.solve_with(good_lp::highs).unwrap();
+            assert!(model.objective(&found) <= cost + 1e-6, "seed {seed}: {} {cost}", model.objective(&found));
+            compared += 1;
+        }
+    }
+    assert!(compared > 50, "{compared}");
 }
