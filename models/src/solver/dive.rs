@@ -46,7 +46,7 @@ pub fn dive<'a>(
                 Err(error) => return Err(error),
             }
             let duals = own.solution.duals.clone();
-            let priced = pricing.round(&own.master, &duals, 200);
+            let priced = pricing.round(&own.master, &duals, 200, control)?;
             if priced.patterns.is_empty() || own.add(priced.patterns.into_iter().take(40))? == 0 {
                 break;
             }

@@ -3,7 +3,6 @@
 pub mod bound;
 pub mod columns;
 pub mod complete;
-mod counts;
 mod cover;
 mod dive;
 mod enumerate;
@@ -17,6 +16,7 @@ pub mod highs;
 pub mod improve;
 mod incumbent;
 mod integer;
+mod mix;
 pub mod model;
 mod packing;
 mod pipeline;

@@ -10,8 +10,8 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::{
-    Control, Method, Outcome, Progress, Settings, Status, bound, complete, counts, cover, dive, enumerate, greedy,
-    improve, integer,
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
+    integer, mix,
 };
 use super::{fluid, sequence};
 use crate::problem::{Problem, Solution};
@@ -179,6 +179,25 @@ impl Control for UntilWhole<'_> {
     fn report(&self, progress: &Progress) {
         // Only whole solutions are told of as the incumbent; without one the cost is that of none.
         self.heard.store(self.waits && progress.cost < dollars(i64::MAX) * 0.9, Ordering::Relaxed);
+        self.inner.report(progress);
+    }
+}
+
+/// A control that stops as soon as the gap is as small as asked for.
+struct UntilDone<'a> {
+    inner: &'a dyn Control,
+    state: &'a State<'a>,
+    gap: f64,
+}
+
+impl Control for UntilDone<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        self.inner.remaining_seconds()
+    }
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted() || self.state.done(self.gap)
+    }
+    fn report(&self, progress: &Progress) {
         self.inner.report(progress);
     }
 }
@@ -427,12 +446,14 @@ fn search<'a>(
     let limits = ColumnLimits {
         rounds,
         tail: 0.05,
-        work: 20_000_000,
+        work: 100_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
         center: fluid.as_ref().map(|found| first_duals(problem, found)),
     };
-    columns.generate(&mut pricing, &limits, &Slice::of(control, 0.5))?;
+    // The bound of a few columns is enough to begin with mixes on another thread.
+    let share = if gap.is_some() { 0.1 } else { 0.5 };
+    columns.generate(&mut pricing, &limits, &Slice::of(control, share))?;
     if gap.is_some() {
         state.offer_bound(bound::rounded(problem, columns.bound));
     }
@@ -445,19 +466,58 @@ fn search<'a>(
         if state.done(gap) {
             return Ok(state);
         }
-        counts::close(&state, &columns, &pricing, gap, settings, &Slice::of(control, 0.35))?;
-        stages.end("counts");
-        if state.done(gap) {
-            return Ok(state);
+        let proof = |columns: &Columns, control: &dyn Control| -> Result<(), HighsError> {
+            let pricing = Pricing::new(&columns.master, &demand, &usable);
+            mix::close(&state, columns, &pricing, gap, settings, control)
+        };
+        let end =
+            End { state: &state, columns: &mut columns, pricing: &mut pricing, limits, prices: &prices, settings };
+        if settings.threads > 1 && settings.iterations.is_none() {
+            let known = end.columns.fork(&demand, first)?;
+            let control = UntilDone { inner: control, state: &state, gap };
+            let (proven, found) = rayon::join(|| proof(&known, &control), || end.run(gap, stages, &control));
+            proven.and(found)?;
+        } else {
+            proof(end.columns, &Slice::of(control, 0.35))?;
+            stages.end("mix");
+            end.run(gap, stages, control)?;
         }
+        stages.end("mix");
+        return Ok(state);
+    }
+    integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
+    stages.end("integer");
+    Ok(state)
+}
+
+/// What is done for a better incumbent once the relaxation of patterns is solved.
+struct End<'s, 'a> {
+    state: &'s State<'a>,
+    columns: &'s mut Columns<'a>,
+    pricing: &'s mut Pricing<'a>,
+    limits: ColumnLimits,
+    prices: &'s [f64],
+    settings: &'s Settings,
+}
+
+impl End<'_, '_> {
+    fn run(self, gap: f64, stages: &mut Stages, control: &dyn Control) -> Result<(), HighsError> {
+        let End { state, columns, pricing, limits, prices, settings } = self;
+        let problem = state.problem;
+        if state.done(gap) {
+            return Ok(());
+        }
+        columns.generate(pricing, &limits, &Slice::of(control, 0.45))?;
+        state.offer_bound(bound::rounded(problem, columns.bound));
+        stages.end("more columns");
         // The better the duals the fewer patterns are to be listed.
-        columns.generate(&mut pricing, &ColumnLimits { tail: 0.0, ..limits }, &Slice::of(control, 0.15))?;
+        columns.generate(pricing, &ColumnLimits { tail: 0.0, ..limits }, &Slice::of(control, 0.15))?;
         state.offer_bound(bound::rounded(problem, columns.bound));
         // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
         let short = Slice::of(control, 0.06);
         let rounds = settings.iterations.unwrap_or(u64::MAX);
-        if let Ok((partial, _)) = dive::dive(problem, &columns, &state.solution(), state.cost(), rounds, &short) {
-            state.offer(complete::complete(problem, &partial, Some(&prices), &short), "dive");
+        if let Ok((partial, _)) = dive::dive(problem, columns, &state.solution(), state.cost(), rounds, &short) {
+            state.offer(complete::complete(problem, &partial, Some(prices), &short), "dive");
         }
         let known = state.best(|best| best.bound);
         if cover::holds(problem) && !state.done(gap) {
@@ -465,24 +525,24 @@ fn search<'a>(
         }
         stages.end("first dive");
         if state.done(gap) {
-            return Ok(state);
+            return Ok(());
         }
         let slice = Slice::of(control, 0.6);
-        enumerate::close(&state, &columns, &pricing, settings, &slice)?;
+        enumerate::close(state, columns, pricing, settings, &slice)?;
         stages.end("enumerate");
         if state.done(gap) || control.exhausted() {
-            return Ok(state);
+            return Ok(());
         }
+        integer_phase(state, columns, Some(prices), Some(gap), settings, control)?;
+        stages.end("integer");
+        if !state.done(gap) && !control.exhausted() {
+            let bound = state.best(|best| best.bound);
+            let own = Settings { gap, ..settings.clone() };
+            state.offer(improve::improve(problem, state.solution(), bound, &own, control), "improve");
+            stages.end("improve");
+        }
+        Ok(())
     }
-    integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
-    stages.end("integer");
-    if let Some(gap) = gap.filter(|gap| !state.done(*gap) && !control.exhausted()) {
-        let bound = state.best(|best| best.bound);
-        let own = Settings { gap, ..settings.clone() };
-        state.offer(improve::improve(problem, state.solution(), bound, &own, control), "improve");
-        stages.end("improve");
-    }
-    Ok(state)
 }
 
 /// The dive and the restricted master side by side, then the restricted master over what both know.

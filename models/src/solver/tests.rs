@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::columns::Pricing;
 use super::columns::master::Master;
 use super::columns::pricing::Knapsack;
-use super::counts;
-use super::fluid;
 use super::highs::HighsError;
 use super::model::LinearModel;
 use super::pipeline::solve_by;
 use super::test_problems::{optimum, page, random};
 use super::{Control, Method, Settings, Status, export_nodes as export, solve};
+use super::{fluid, mix};
 use crate::problem::Problem;
 
 struct Patient;
@@ -240,7 +239,7 @@ fn the_instances_of_the_formulations() {
     assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
     assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
 
-    let whole = instance("counts.lp", &counts::model(&problem, &[0.1, 0.05]));
+    let whole = instance("mix.lp", &mix::model(&problem, &[0.05, 0.065], &Patient).unwrap());
     assert!((whole - 0.28).abs() < 1e-6, "{whole}");
 }
 
@@ -255,7 +254,7 @@ fn whole_nodes_never_cost_more_than_the_optimum() {
         }
         let cost = problem.cost(&best) as f64 * 1e-9;
         for values in [0.02, 0.05] {
-            let model = counts::model(&problem, &vec![values; problem.shapes.len()]);
+            let model = mix::model(&problem, &vec![values; problem.shapes.len()], &Patient).unwrap();
             let found = model.solve_with(good_lp::highs).unwrap();
             assert!(model.objective(&found) <= cost + 1e-6, "seed {seed}: {} {cost}", model.objective(&found));
             compared += 1;
@@ -282,4 +281,29 @@ fn company_worth_less_than_nothing_is_priced_with_those_who_need_it() {
     let priced = knapsack.search(&problem, &[1.0, -0.2], 0.0, 1_000, &mut Vec::new());
     assert!(priced.upper >= 1.8, "{}", priced.upper);
     assert_eq!(priced.found.last().map(|(_, counts)| counts.clone()), Some(vec![(0, 2), (1, 1)]));
+}
+
+#[test]
+fn a_knapsack_as_an_integer_program_is_worth_what_the_search_finds() {
+    let mut compared = 0;
+    for seed in 0..60 {
+        let problem = random(seed, (seed % 128) as u32);
+        let limits: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+        let values: Vec<f64> = (0..limits.len()).map(|shape| 0.03 + 0.011 * ((shape * 7) % 5) as f64).collect();
+        for bin in 0..problem.bins.len() {
+            let knapsack = Knapsack::new(&problem, bin, &limits);
+            if knapsack.is_empty() || !problem.rules.flexibles.is_empty() {
+                continue;
+            }
+            let whole = knapsack.search(&problem, &values, 0.0, 1_000_000, &mut Vec::new());
+            let mut short = knapsack.search(&problem, &values, 0.0, 1, &mut Vec::new());
+            let done = knapsack.settle(&problem, &values, 0.0, 1e-9, &mut short, &Patient).unwrap();
+            let best = |priced: &super::columns::pricing::Priced| priced.found.last().map_or(0.0, |found| found.0);
+            assert!(done && short.upper >= best(&whole) - 1e-9, "seed {seed}, bin {bin}");
+            assert!((best(&short) - best(&whole)).abs() < 1e-6, "seed {seed}, bin {bin}");
+            assert!(short.upper <= best(&whole) + 1e-5, "seed {seed}, bin {bin}: {}", short.upper);
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared}");
 }

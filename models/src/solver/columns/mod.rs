@@ -1,5 +1,6 @@
 //! Column generation: the master problem's linear relaxation over patterns made as they are needed.
 
+mod exact;
 pub mod master;
 pub mod pricing;
 
@@ -30,6 +31,44 @@ pub struct Pricing<'a> {
 
 /// Knapsack and values of some bins, the least that a pattern must be worth, and those bins.
 type Task = ((usize, usize), (f64, Vec<usize>));
+
+/// Steps of the search of one knapsack; what it leaves open is for HiGHS.
+const STEPS: u64 = 15_000;
+
+/// A pricing problem that the search did not finish.
+struct Open<'o> {
+    knapsack: &'o Knapsack,
+    values: &'o [f64],
+    target: f64,
+    priced: &'o mut Priced,
+}
+
+/// Betters what is known of some pricing problems, those first that spoil the bound the most: the bound falls by the
+/// ratio of the worst of them, so those that are no worse than that one is when settled don't matter. Tells whether all
+/// of them are known to the gap.
+fn settle(problem: &Problem, mut open: Vec<Open>, gap: f64, control: &dyn Control) -> Result<bool, HighsError> {
+    let ratio = |one: &Open| if one.target > 0.0 { one.priced.upper / one.target } else { f64::INFINITY };
+    open.sort_by(|left, right| ratio(right).total_cmp(&ratio(left)));
+    let mut settled = true;
+    let mut worst = 1.0 + gap;
+    for chunk in open.chunks_mut(4) {
+        if control.exhausted() {
+            return Ok(false);
+        }
+        if ratio(&chunk[0]) <= worst {
+            return Ok(settled && worst <= 1.0 + gap);
+        }
+        let done: Vec<Result<bool, HighsError>> = chunk
+            .par_iter_mut()
+            .map(|one| one.knapsack.settle(problem, one.values, one.target, gap, one.priced, control))
+            .collect();
+        for done in done {
+            settled &= done?;
+        }
+        worst = chunk.iter().filter(|one| one.target > 0.0).map(ratio).fold(worst, f64::max);
+    }
+    Ok(settled)
+}
 
 /// What a round of pricing came to.
 pub struct Round {
@@ -95,7 +134,13 @@ impl<'a> Pricing<'a> {
     }
 
     /// Prices every usable bin under some duals, with at most `work` steps a knapsack.
-    pub fn round(&mut self, master: &Master, duals: &[f64], work: u64) -> Round {
+    pub fn round(
+        &mut self,
+        master: &Master,
+        duals: &[f64],
+        work: u64,
+        control: &dyn Control,
+    ) -> Result<Round, HighsError> {
         let problem = self.problem;
         let (values, which) = self.values(master, duals);
         // Bins by knapsack and values; what a pattern must be worth to be of use is the least of their prices.
@@ -108,20 +153,31 @@ impl<'a> Pricing<'a> {
             task.1.push(bin);
         }
         let tasks: Vec<Task> = tasks.into_iter().collect();
-        let results: Vec<(Priced, Vec<f64>)> = tasks
+        let mut results: Vec<(Priced, Vec<f64>)> = tasks
             .par_iter()
             .map(|(key, (target, _))| {
                 let mut weights = self.weights.get(key).cloned().unwrap_or_default();
                 let aim = target.max(0.0);
-                let priced = self.knapsacks[key.0].search(problem, &values[key.1], aim, work, &mut weights);
+                let priced = self.knapsacks[key.0].search(problem, &values[key.1], aim, work.min(STEPS), &mut weights);
                 (priced, weights)
             })
             .collect();
         let mut uppers = vec![None; problem.bins.len()];
         let mut patterns: Vec<(f64, Pattern)> = Vec::new();
-        let mut exact = true;
+        let exact = if work < STEPS {
+            results.iter().all(|(priced, _)| priced.work <= work)
+        } else {
+            let gap = if work > STEPS { 1e-7 } else { 1e-4 };
+            let open = tasks.iter().zip(&mut results).filter(|(_, (priced, _))| priced.work > STEPS);
+            let open = open.map(|((key, (target, _)), (priced, _))| Open {
+                knapsack: &self.knapsacks[key.0],
+                values: &values[key.1],
+                target: target.max(0.0),
+                priced,
+            });
+            settle(problem, open.collect(), gap, control)?
+        };
         for ((key, (_, bins)), (priced, weights)) in tasks.into_iter().zip(results) {
-            exact &= priced.work <= work;
             for &bin in &bins {
                 uppers[bin] = Some(priced.upper);
                 let price = dollars(problem.bins[bin].price) - master.node_value(bin, duals, true);
@@ -136,11 +192,21 @@ impl<'a> Pricing<'a> {
             self.weights.insert(key, weights);
         }
         patterns.sort_by(|left, right| left.0.total_cmp(&right.0).then_with(|| left.1.cmp(&right.1)));
-        Round { patterns: patterns.into_iter().map(|(_, pattern)| pattern).collect(), uppers, exact }
+        Ok(Round { patterns: patterns.into_iter().map(|(_, pattern)| pattern).collect(), uppers, exact })
     }
 
-    /// By bin: no pattern of it is worth more under some duals; `None` for bins that no better solution uses.
-    pub fn uppers(&self, master: &Master, duals: &[f64], work: u64) -> Vec<Option<f64>> {
+    /// By bin: no pattern of it is worth more under some duals; `None` for bins that no better solution uses. Bins in
+    /// `closely` are worth an integer program each where the search does not come to its end.
+    ///
+    /// # Errors
+    /// What HiGHS says, other than having been stopped.
+    pub fn uppers(
+        &self,
+        master: &Master,
+        duals: &[f64],
+        closely: &[usize],
+        control: &dyn Control,
+    ) -> Result<Vec<Option<f64>>, HighsError> {
         let problem = self.problem;
         let (values, which) = self.values(master, duals);
         let mut tasks: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
@@ -150,18 +216,29 @@ impl<'a> Pricing<'a> {
             }
         }
         let tasks: Vec<((usize, usize), Vec<usize>)> = tasks.into_iter().collect();
-        let found: Vec<f64> = tasks
+        let mut found: Vec<Priced> = tasks
             .par_iter()
             .map(|(key, _)| {
                 let mut weights = self.weights.get(key).cloned().unwrap_or_default();
-                self.knapsacks[key.0].search(problem, &values[key.1], 0.0, work, &mut weights).upper
+                self.knapsacks[key.0].search(problem, &values[key.1], 0.0, STEPS, &mut weights)
             })
             .collect();
+        let open = tasks
+            .iter()
+            .zip(&mut found)
+            .filter(|((_, bins), priced)| priced.work > STEPS && bins.iter().any(|bin| closely.contains(bin)));
+        let open = open.map(|((key, _), priced)| Open {
+            knapsack: &self.knapsacks[key.0],
+            values: &values[key.1],
+            target: 0.0,
+            priced,
+        });
+        settle(problem, open.collect(), 1e-5, control)?;
         let mut uppers = vec![None; problem.bins.len()];
-        for ((_, bins), upper) in tasks.into_iter().zip(found) {
-            bins.into_iter().for_each(|bin| uppers[bin] = Some(upper));
+        for ((_, bins), priced) in tasks.into_iter().zip(found) {
+            bins.into_iter().for_each(|bin| uppers[bin] = Some(priced.upper));
         }
-        uppers
+        Ok(uppers)
     }
 
     /// The shapes that fit a bin, and the most units of each on one node of it.
@@ -287,6 +364,20 @@ impl<'a> Columns<'a> {
         Ok(columns)
     }
 
+    /// The same patterns and duals with a linear program of its own.
+    ///
+    /// # Errors
+    /// Where HiGHS refuses.
+    pub fn fork(&self, demand: &[u32], first: &Solution) -> Result<Self, HighsError> {
+        let problem = self.master.problem;
+        let mut fork = Columns::new(problem, demand, first)?;
+        fork.add(self.patterns.iter().cloned())?;
+        fork.duals.clone_from(&self.duals);
+        fork.bound = self.bound;
+        fork.solution = self.solution.clone();
+        Ok(fork)
+    }
+
     /// Adds patterns that are not there yet; tells how many.
     ///
     /// # Errors
@@ -327,6 +418,9 @@ impl<'a> Columns<'a> {
         let mut work = 400_u64;
         let mut smoothing = if limits.center.is_some() { 0.8 } else { 0.6 };
         let mut center: Option<Vec<f64>> = limits.center.clone();
+        if self.rounds > 0 && self.bound > 0.0 {
+            center = Some(self.duals.clone());
+        }
         let shapes = problem.shapes.len();
         while self.rounds < limits.rounds && !control.exhausted() {
             self.rounds += 1;
@@ -351,7 +445,7 @@ impl<'a> Columns<'a> {
                         exact_duals.clone()
                     }
                 };
-                round = pricing.round(&self.master, &duals, work);
+                round = pricing.round(&self.master, &duals, work, control)?;
                 added = self.improve_bound(&duals, &round, &mut center)?;
                 if added > 0 || share == 0.0 || control.exhausted() {
                     break;

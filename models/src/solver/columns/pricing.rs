@@ -134,6 +134,11 @@ impl Knapsack {
         self.items.iter().map(|item| (item.shape as usize, item.most)).collect()
     }
 
+    /// Whether some units are a pattern of the bin.
+    pub fn holds(&self, problem: &Problem, counts: &[(u32, u32)]) -> bool {
+        fits(problem, &Pattern { bin: self.bin as u32, counts: counts.to_vec() }).is_ok()
+    }
+
     /// Whether an item is company that another one must have on this node.
     fn is_company(&self, problem: &Problem, item: usize) -> bool {
         let shape = self.items[item].shape as usize;
@@ -431,7 +436,7 @@ impl Search<'_> {
         if !self.knapsack.judged && !self.knapsack.flexible {
             return true;
         }
-        fits(self.problem, &Pattern { bin: self.knapsack.bin as u32, counts: counts.to_vec() }).is_ok()
+        self.knapsack.holds(self.problem, counts)
     }
 
     fn from(&mut self, start: usize, value: f64) {

@@ -9,7 +9,7 @@
 
 mod coarse;
 mod pack;
-mod program;
+pub(super) mod program;
 mod split;
 mod whole;
 
@@ -104,7 +104,7 @@ pub(super) fn relax(
         }
         let Some(found) = &solution else { break };
         let duals = &found.duals[..master.rows.len()];
-        let uppers = pricing.round(&master, duals, 1).uppers;
+        let uppers = pricing.round(&master, duals, 1, control)?.uppers;
         let mut better: Vec<(f64, usize)> = (0..problem.bins.len())
             .filter(|&bin| candidates[bin] && !joined[bin])
             .filter_map(|bin| {
@@ -126,7 +126,7 @@ pub(super) fn relax(
         nodes[part.bin] = solution.columns[part.nodes];
         coarse.pour(part, &solution.columns, demand, &mut poured);
     }
-    let (bound, duals, worth) = prove(problem, demand, usable, &same, &program, &solution.duals);
+    let (bound, duals, worth) = prove(problem, demand, usable, &same, &program, &solution.duals, control)?;
     Ok(Fluid { duals, bound, nodes, poured, worth })
 }
 
@@ -306,6 +306,9 @@ fn first_bins(
     Ok(first)
 }
 
+/// A bound in dollars an hour, the duals that gave it, and by bin the most that a pattern is worth under them.
+type Proof = (f64, Vec<f64>, Vec<Option<f64>>);
+
 /// The bound that the duals of the program give for the whole problem, and the duals as they were used.
 fn prove(
     problem: &Problem,
@@ -314,7 +317,8 @@ fn prove(
     same: &[usize],
     program: &Program,
     found: &[f64],
-) -> (f64, Vec<f64>, Vec<Option<f64>>) {
+    control: &dyn Control,
+) -> Result<Proof, HighsError> {
     let master = Master::new(problem, demand);
     let shapes = problem.shapes.len();
     // Rules have the same rows whatever the shapes were merged to.
@@ -349,7 +353,7 @@ fn prove(
         duals[shape] = if master.surplus[shape] { worth.max(0.0) } else { worth };
     }
     let mut pricing = Pricing::new(&master, demand, usable);
-    let mut uppers = pricing.round(&master, &duals, 1).uppers;
+    let mut uppers = pricing.round(&master, &duals, 1, control)?.uppers;
     for (bin, upper) in uppers.iter_mut().enumerate() {
         let part = program.parts.iter().find(|part| part.bin == same[bin]);
         if let (Some(upper), Some(part)) = (upper, part) {
@@ -357,5 +361,5 @@ fn prove(
         }
     }
     let (bound, duals) = lagrangian(&master, &duals, &uppers);
-    (bound, duals, uppers)
+    Ok((bound, duals, uppers))
 }

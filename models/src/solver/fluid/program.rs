@@ -6,7 +6,7 @@ use crate::solver::highs::LpColumn;
 use crate::solver::model::LinearModel;
 
 /// A bin of the program: where its rows and columns stand.
-pub(super) struct Part {
+pub(in crate::solver) struct Part {
     pub bin: usize,
     /// Column of the number of nodes.
     pub nodes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Part {
 }
 
 /// The rows of the master problem, and for each bin rows for what its nodes offer together.
-pub(super) struct Program<'a> {
+pub(in crate::solver) struct Program<'a> {
     pub master: &'a Master<'a>,
     pub rows: Vec<(f64, f64)>,
     pub columns: Vec<LpColumn>,
@@ -100,6 +100,19 @@ impl<'a> Program<'a> {
             self.columns.push(LpColumn { cost: 0.0, lower: 0.0, upper: f64::INFINITY, terms });
         }
         self.parts.push(Part { bin, nodes, units, capacity, caps });
+    }
+
+    /// Rows for how many units of a shape the nodes of a bin hold, where whole units leave much of a node unused.
+    pub fn limit(&mut self, bin: usize, most: impl IntoIterator<Item = (usize, u32)>) {
+        let Some(part) = self.parts.iter().position(|part| part.bin == bin) else { return };
+        for (shape, most) in most {
+            let found = self.parts[part].units.iter().find(|(other, _)| *other == shape);
+            let Some(&(_, units)) = found else { continue };
+            let row = self.row((f64::NEG_INFINITY, 0.0));
+            self.columns[units].terms.push((row, 1.0));
+            let nodes = self.parts[part].nodes;
+            self.columns[nodes].terms.push((row, -f64::from(most)));
+        }
     }
 
     fn row(&mut self, sides: (f64, f64)) -> usize {

@@ -1,0 +1,171 @@
+//! Mixes of whole nodes: how many nodes of each bin a solution buys, and what it costs at least.
+//!
+//! The relaxation of patterns buys a third of a big node and knows no better. Here the numbers of nodes are whole, and
+//! what they hold is known by inequalities: under duals, no node of a bin is worth more than pricing says, and together
+//! they must be worth what the units wanted are. A mix that obeys all of them is tried: first the units are poured onto
+//! it, then they are packed in fractions of patterns; where either fails its duals are the next inequality (J. F.
+//! Benders, "Partitioning procedures for solving mixed-variables programming problems", Numerische Mathematik 4, 1962).
+//! The page `formulations/mix.md` has the mathematics.
+
+mod cuts;
+mod pack;
+mod pour;
+
+use self::cuts::Mixes;
+use self::pack::{Packed, pack};
+use self::pour::Pour;
+use super::columns::{Columns, Pricing};
+use super::highs::{HighsError, MipLimits};
+use super::pipeline::{Slice, State};
+use super::{Control, Settings, bound, integer};
+use crate::problem::Solution;
+
+#[cfg(test)]
+pub(super) use self::cuts::model;
+
+/// The most parts (bin and shape) that are worth pouring again and again.
+const MOST: usize = 40_000;
+
+/// The gap to which mixes are chosen while they still lack room.
+const COARSE: f64 = 2e-3;
+
+/// Shares of every node that are kept free, so that whole pods fit as well; none proves a bound.
+const SLACKS: [f64; 5] = [0.0, 0.003, 0.006, 0.01, 0.02];
+
+/// Betters the bound by mixes of whole nodes, and the incumbent by packing them.
+///
+/// # Errors
+/// Where HiGHS refuses; having been stopped is none.
+pub(super) fn close(
+    state: &State,
+    columns: &Columns,
+    pricing: &Pricing,
+    gap: f64,
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<(), HighsError> {
+    let master = &columns.master;
+    let uppers = pricing.uppers(master, &columns.duals, &[], control)?;
+    let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
+    let parts: usize = mixes.bins.iter().map(|&bin| pricing.most_units(bin).len()).sum();
+    if parts > MOST {
+        return Ok(());
+    }
+    let pour = Pour::new(master, pricing, &mixes.bins, &middle(columns, &mixes.bins))?;
+    let mut search = Search { state, columns, pricing, settings, control, mixes, pour };
+    let rough = COARSE.max(gap / 2.0);
+    for slack in SLACKS {
+        if state.done(gap) || control.exhausted() {
+            return Ok(());
+        }
+        if search.run(slack, rough, gap)? {
+            // More room on every node only costs more.
+            break;
+        }
+    }
+    search.run(0.0, gap.max(1e-7) / 4.0, gap)?;
+    Ok(())
+}
+
+/// The mix of the relaxation, and a little of every bin.
+fn middle(columns: &Columns, bins: &[usize]) -> Vec<f64> {
+    let first = columns.first_pattern();
+    let mut nodes = vec![0.0; columns.master.problem.bins.len()];
+    for (pattern, bought) in columns.patterns.iter().zip(columns.solution.columns.iter().skip(first)) {
+        nodes[pattern.bin as usize] += bought;
+    }
+    let share = 0.1 * nodes.iter().sum::<f64>() / bins.len().max(1) as f64;
+    bins.iter().map(|&bin| 0.9 * nodes[bin] + share).collect()
+}
+
+struct Search<'s, 'a> {
+    state: &'s State<'a>,
+    columns: &'s Columns<'a>,
+    pricing: &'s Pricing<'a>,
+    settings: &'s Settings,
+    control: &'s dyn Control,
+    mixes: Mixes<'s>,
+    pour: Pour,
+}
+
+impl Search<'_, '_> {
+    /// Mix after mix until one holds everything at least in fractions of patterns. Tells whether a mix was packed whole.
+    fn run(&mut self, slack: f64, relative_gap: f64, gap: f64) -> Result<bool, HighsError> {
+        let (state, control) = (self.state, self.control);
+        let master = &self.columns.master;
+        let problem = state.problem;
+        let step = bound::price_step(problem) as f64 * 0.99e-9;
+        let limits = MipLimits { relative_gap, absolute_gap: step, nodes: self.settings.iterations };
+        let rounds = self.settings.iterations.unwrap_or(u64::MAX);
+        for _ in 0..rounds {
+            if control.exhausted() {
+                break;
+            }
+            let known = state.best(|best| best.bound).unwrap_or(0) as f64 * 1e-9;
+            let model = self.mixes.model(slack, known * (1.0 - 1e-9));
+            let start = if slack > 0.0 { None } else { self.mixes.values(&bought(&state.solution())) };
+            let outcome = match integer::run(&model, start.as_deref(), &limits, &Slice::of(control, 0.5)) {
+                Ok(outcome) => outcome,
+                Err(HighsError::Stopped) => break,
+                Err(error) => return Err(error),
+            };
+            if outcome.infeasible {
+                break;
+            }
+            if slack == 0.0 && outcome.dual_bound.is_finite() {
+                state.offer_bound(bound::rounded(problem, outcome.dual_bound * (1.0 - 1e-7)));
+                if state.done(gap) {
+                    break;
+                }
+            }
+            let Some(values) = outcome.values else { break };
+            let mix = self.mixes.mix(&values);
+            let cost: i64 = mix.iter().zip(&problem.bins).map(|(&nodes, bin)| i64::from(nodes) * bin.price).sum();
+            if cost >= state.cost() {
+                break;
+            }
+            let nodes = self.mixes.nodes(&mix);
+            let poured = match self.pour.onto(&nodes, slack, control) {
+                Ok(poured) => poured,
+                // Rules that no number of nodes obeys in fractions: nothing is learnt here.
+                Err(HighsError::Stopped | HighsError::Status(_)) => break,
+                Err(error) => return Err(error),
+            };
+            let duals = if poured.missing > 1e-7 {
+                poured.duals
+            } else {
+                match pack(state, master, &self.columns.patterns, &mix, self.settings, &Slice::of(control, 0.25))? {
+                    Packed::Lacking(duals) => duals,
+                    Packed::Stopped => break,
+                    Packed::Offered => {
+                        return Ok(state.cost() <= cost);
+                    }
+                }
+            };
+            let uppers = self.pricing.uppers(master, &duals, &[], control)?;
+            if self.mixes.cut(&duals, &uppers, &nodes, slack) {
+                continue;
+            }
+            let closely: Vec<usize> = (0..mix.len()).filter(|&bin| mix[bin] > 0).collect();
+            let uppers = self.pricing.uppers(master, &duals, &closely, control)?;
+            if !self.mixes.cut(&duals, &uppers, &nodes, slack) {
+                // Pricing can't confirm what the relaxation says of this mix.
+                break;
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The nodes of a solution by bin.
+fn bought(solution: &Solution) -> Vec<u32> {
+    let mut mix = Vec::new();
+    for (pattern, copies) in &solution.nodes {
+        let bin = pattern.bin as usize;
+        if mix.len() <= bin {
+            mix.resize(bin + 1, 0);
+        }
+        mix[bin] += copies;
+    }
+    mix
+}
