@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::problem::build::{Draft, HOSTNAME, Owned};
-use crate::problem::types::{NodeCap, NodeExclusive, ShapeSet, Spread};
+use crate::problem::types::{NodeCap, NodeSpread, ShapeSet, Spread};
 
 /// A row for each rule: of one node on host names, across nodes on all other keys.
 pub(crate) fn rows(draft: &mut Draft) {
@@ -88,7 +88,8 @@ pub(crate) fn rows(draft: &mut Draft) {
     }
 }
 
-/// At most `max_skew` a node, whoever counts; owners keep off nodes of others that count.
+/// A node with an owner holds at most `max_skew` of those that count. Where owners and counted are the same pods that is
+/// a plain cap.
 fn on_nodes(draft: &mut Draft, name: String, owners: &ShapeSet, members: &ShapeSet, pods: usize, max_skew: u32) {
     let present: BTreeMap<usize, u32> = draft
         .present(pods)
@@ -96,22 +97,19 @@ fn on_nodes(draft: &mut Draft, name: String, owners: &ShapeSet, members: &ShapeS
         .filter_map(|(node, count)| draft.bin_of(node).map(|bin| (bin, count)))
         .collect();
     let mut counted: ShapeSet = owners.intersection(members).collect();
-    let mut others: ShapeSet = members.difference(owners).collect();
     counted.grow(draft.parts.len());
-    others.grow(draft.parts.len());
-    let counting = |set: &ShapeSet| set.ones().map(|shape| draft.parts[shape].pods as u64).sum::<u64>();
-    let most = counting(&others) + counting(&counted) + u64::from(present.values().copied().max().unwrap_or(0));
-    if !others.is_clear() && most > u64::from(max_skew) {
-        let exclusive = NodeExclusive { name: name.clone(), left: owners.clone(), right: others };
-        draft.rules.node_exclusives.push(exclusive);
-    }
-    draft.forbid_without(owners, HOSTNAME);
-    // A unit of several pods is alone on its node where the rule binds it at all (see the forms).
-    // Who counts itself needs room for one more; who doesn't may join as many as there may be.
     let mut uncounted: ShapeSet = owners.difference(members).collect();
     uncounted.grow(draft.parts.len());
+    draft.forbid_without(owners, HOSTNAME);
+    // Who counts itself needs room for one more; who doesn't may join as many as there may be.
     draft.forbid(&counted, |bin, _| present.get(&bin).is_some_and(|count| *count >= max_skew));
     draft.forbid(&uncounted, |bin, _| present.get(&bin).is_some_and(|count| *count > max_skew));
+    let waiting: u64 = members.ones().map(|shape| draft.parts[shape].pods as u64).sum();
+    let most = waiting + u64::from(present.values().copied().max().unwrap_or(0));
+    if owners != members && most > u64::from(max_skew) {
+        let (owners, members, present) = (owners.clone(), members.clone(), present.clone());
+        draft.rules.node_spreads.push(NodeSpread { name: name.clone(), owners, members, limit: max_skew, present });
+    }
     if !counted.is_clear() {
         draft.rules.node_caps.push(NodeCap { name, members: counted, limit: max_skew, present });
     }

@@ -161,6 +161,9 @@ impl<'a> Draft<'a> {
         for row in &mut self.rules.node_caps {
             row.present = row.present.iter().filter_map(|(bin, count)| Some((numbers[*bin]?, *count))).collect();
         }
+        for row in &mut self.rules.node_spreads {
+            row.present = row.present.iter().filter_map(|(bin, count)| Some((numbers[*bin]?, *count))).collect();
+        }
         for row in &mut self.rules.node_togethers {
             row.satisfied = renumber(&row.satisfied);
         }

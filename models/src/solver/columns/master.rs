@@ -128,7 +128,7 @@ impl<'a> Master<'a> {
             }
         }
         let total = |set: &ShapeSet| -> f64 { set.ones().map(|shape| f64::from(demand[shape])).sum() };
-        master.spreads(&total);
+        master.spreads(demand, &total);
         master.domain_caps();
         master.domain_exclusives(&total);
         master.domain_togethers(&total);
@@ -150,6 +150,7 @@ impl<'a> Master<'a> {
         self.extras.len() - 1
     }
 
+    /// Counts the units of a set in a domain.
     fn count(&mut self, row: usize, topology: usize, domain: usize, set: &ShapeSet, factor: f64) {
         self.topologies.push(topology);
         for shape in set.ones() {
@@ -157,8 +158,17 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// Counts the pods of a set in a domain.
+    fn count_pods(&mut self, row: usize, topology: usize, domain: usize, set: &ShapeSet) {
+        self.topologies.push(topology);
+        for shape in set.ones() {
+            let factor = f64::from(self.problem.shapes[shape].unit.pods);
+            self.domain_terms[shape].push(DomainTerm { topology, domain: domain as u16, row, factor });
+        }
+    }
+
     /// `N(d) - m <= max_skew` in each domain that owners stand in, with `m` a free minimum below every eligible `N(e)`.
-    fn spreads(&mut self, total: &dyn Fn(&ShapeSet) -> f64) {
+    fn spreads(&mut self, demand: &[u32], total: &dyn Fn(&ShapeSet) -> f64) {
         let problem = self.problem;
         for (index, rule) in problem.rules.spreads.iter().enumerate() {
             if rule.owners.is_clear() {
@@ -166,7 +176,9 @@ impl<'a> Master<'a> {
             }
             let eligible = rule.eligible.iter().filter(|eligible| **eligible).count();
             let short = rule.min_domains.is_some_and(|least| (eligible as u32) < least);
-            let all = total(&rule.members) + rule.present.iter().map(|&count| f64::from(count)).sum::<f64>();
+            let pods = |shape: usize| f64::from(problem.shapes[shape].unit.pods);
+            let placed: f64 = rule.members.ones().map(|shape| f64::from(demand[shape]) * pods(shape)).sum();
+            let all = placed + rule.present.iter().map(|&count| f64::from(count)).sum::<f64>();
             let level = if short || eligible == 0 { 0.0 } else { (all / eligible as f64).floor() };
             let minimum = self.extra(format!("least_{index}"), level, false);
             for domain in 0..rule.present.len() {
@@ -174,21 +186,21 @@ impl<'a> Master<'a> {
                 if rule.eligible[domain] && level > 0.0 {
                     // present + placed >= minimum
                     let row = self.row(format!("least_{index}_{domain}"), -present, f64::INFINITY);
-                    self.count(row, rule.topology, domain, &rule.members, 1.0);
+                    self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
                 }
                 let skew = f64::from(rule.max_skew);
                 let plain = rule.members.is_subset(&rule.owners) && rule.present[domain] == 0;
                 if plain {
                     let row = self.row(format!("skew_{index}_{domain}"), f64::NEG_INFINITY, skew);
-                    self.count(row, rule.topology, domain, &rule.members, 1.0);
+                    self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
                 } else {
                     // Judged only where an owner is placed: a binary opens the domain to owners.
-                    let most = (total(&rule.members) + present - skew).max(0.0);
+                    let most = (placed + present - skew).max(0.0);
                     let open = self.extra(format!("open_{index}_{domain}"), 1.0, true);
                     let row = self.row(format!("skew_{index}_{domain}"), f64::NEG_INFINITY, skew - present + most);
-                    self.count(row, rule.topology, domain, &rule.members, 1.0);
+                    self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
                     self.extras[open].terms.push((row, most));
                     let row = self.row(format!("opened_{index}_{domain}"), f64::NEG_INFINITY, 0.0);
@@ -205,7 +217,7 @@ impl<'a> Master<'a> {
             for domain in 0..rule.present.len() {
                 let room = rule.limit.saturating_sub(rule.present[domain]);
                 let row = self.row(format!("most_{index}_{domain}"), f64::NEG_INFINITY, f64::from(room));
-                self.count(row, rule.topology, domain, &rule.members, 1.0);
+                self.count_pods(row, rule.topology, domain, &rule.members);
             }
         }
     }
