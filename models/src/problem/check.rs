@@ -177,8 +177,17 @@ impl Problem {
             for (count, &present) in counts.iter_mut().zip(&rule.present) {
                 *count += u64::from(present);
             }
+            let mut awake = rule.eligible.clone();
+            for (pattern, _) in &solution.nodes {
+                let bin = &self.bins[pattern.bin as usize];
+                if let Some(domain) = bin.domains[rule.topology].map(usize::from)
+                    && rule.is_dormant(domain)
+                {
+                    awake[domain] = true;
+                }
+            }
             let eligible: Vec<u64> =
-                counts.iter().zip(&rule.eligible).filter(|(_, eligible)| **eligible).map(|(count, _)| *count).collect();
+                counts.iter().zip(&awake).filter(|(_, awake)| **awake).map(|(count, _)| *count).collect();
             let short = rule.min_domains.is_some_and(|least| (eligible.len() as u32) < least);
             let minimum = if short { 0 } else { eligible.iter().copied().min().unwrap_or(0) };
             for (domain, &count) in counts.iter().enumerate() {

@@ -224,9 +224,13 @@ pub struct FlexibleHost {
     pub values: Vec<u32>,
 }
 
-/// For every domain `d` that a unit of `owners` is placed in: `N(d) - min over eligible e of N(e) <= max_skew`, where
+/// For every domain `d` that a unit of `owners` is placed in: `N(d) - min over e of N(e) <= max_skew`, where `e` runs over
+/// the eligible domains and those dormant ones in which a node is opened, and
 /// `N(d) = present[d] + pods of members placed in d`; the minimum counts as 0 where fewer than `min_domains` domains
-/// are eligible. Owners' bins all have a domain, and it is eligible.
+/// are eligible. Owners' bins all have a domain, and it is eligible. Pods on a bin without a domain don't count.
+///
+/// kube-scheduler judges a constraint when a pod that has it is placed, by what is there then. What is asked here is that
+/// it holds in the end, for all who have it: then they can be placed one after the other, each where the least are.
 ///
 /// <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -247,8 +251,18 @@ pub struct Spread {
     pub min_domains: Option<u32>,
     /// By domain value: whether it counts towards the minimum.
     pub eligible: Vec<bool>,
+    /// By domain value: whether it counts as soon as a node for sale is opened there (no owner can stand there).
+    #[serde(default)]
+    pub dormant: Vec<bool>,
     /// By domain value: matching pods that are there already.
     pub present: Vec<u32>,
+}
+
+impl Spread {
+    /// Whether a domain counts as soon as a node is opened in it, and not before.
+    pub fn is_dormant(&self, domain: usize) -> bool {
+        self.dormant.get(domain).copied().unwrap_or(false)
+    }
 }
 
 /// In domain `d` the pods of `members` are at most `limit - present[d]` (never less than 0).

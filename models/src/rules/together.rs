@@ -46,7 +46,7 @@ pub(crate) fn rows(draft: &mut Draft) {
         for (members, anchors) in asks {
             match topology {
                 Some(topology) => {
-                    let mut present = vec![false; draft.model.topologies[topology].1.len()];
+                    let mut present = vec![false; draft.model.topologies[topology].values.len()];
                     for (node, _) in &there {
                         if let Some(domain) = draft.domain_of(topology, *node) {
                             present[domain] = true;

@@ -183,11 +183,24 @@ impl<'a> Master<'a> {
             let minimum = self.extra(format!("least_{index}"), level, false);
             for domain in 0..rule.present.len() {
                 let present = f64::from(rule.present[domain]);
-                if rule.eligible[domain] && level > 0.0 {
-                    // present + placed >= minimum
+                let dormant = rule.is_dormant(domain) && !rule.eligible[domain];
+                if (rule.eligible[domain] || dormant) && level > 0.0 {
+                    // present + placed >= minimum, in a dormant domain only once a node wakes it
                     let row = self.row(format!("least_{index}_{domain}"), -present, f64::INFINITY);
                     self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
+                    if dormant {
+                        let asleep = self.extra(format!("asleep_{index}_{domain}"), 1.0, true);
+                        self.extras[asleep].terms.push((row, level));
+                        let nodes: f64 = demand.iter().map(|&units| f64::from(units)).sum();
+                        let row = self.row(format!("nodes_{index}_{domain}"), f64::NEG_INFINITY, nodes);
+                        self.extras[asleep].terms.push((row, nodes));
+                        for (bin, facts) in problem.bins.iter().enumerate() {
+                            if facts.domains[rule.topology] == Some(domain as u16) {
+                                self.bin_terms[bin].push((row, 1.0));
+                            }
+                        }
+                    }
                 }
                 let skew = f64::from(rule.max_skew);
                 let plain = rule.members.is_subset(&rule.owners) && rule.present[domain] == 0;

@@ -141,12 +141,14 @@ impl<'i, 'p> Tally<'i, 'p> {
     /// The least count of an eligible domain with `more` units added to `domain`; 0 where too few are eligible.
     fn least(&self, rule: usize, domain: usize, more: u64) -> u64 {
         let spread = &self.index.problem.rules.spreads[rule];
-        let eligible = || spread.eligible.iter().enumerate().filter(|(_, eligible)| **eligible);
-        if spread.min_domains.is_some_and(|least| (eligible().count() as u32) < least) {
+        let eligible = spread.eligible.iter().filter(|eligible| **eligible).count();
+        if spread.min_domains.is_some_and(|least| (eligible as u32) < least) {
             return 0;
         }
         let counts = &self.spread_members[rule];
-        eligible().map(|(other, _)| counts[other] + if other == domain { more } else { 0 }).min().unwrap_or(0)
+        // A dormant domain is thought of as awake: nodes of others may be opened there.
+        let awake = (0..counts.len()).filter(|domain| spread.eligible[*domain] || spread.is_dormant(*domain));
+        awake.map(|other| counts[other] + if other == domain { more } else { 0 }).min().unwrap_or(0)
     }
 
     /// A domain rule that is broken, as what must go: one of these shapes must leave that domain of that topology
