@@ -130,9 +130,9 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet, harmful: &mut V
     }
 }
 
-/// Whether all that count can be placed though a domain stays empty: at most `max_skew` of them in each.
+/// Whether the owners that count can all be placed though a domain stays empty: at most `max_skew` of them in each.
 fn even_beside_empty(draft: &Draft, row: &Spread) -> bool {
-    let waiting: u64 = row.members.ones().map(|shape| draft.parts[shape].pods as u64).sum();
+    let waiting: u64 = row.members.intersection(&row.owners).map(|shape| draft.parts[shape].pods as u64).sum();
     let room: u64 = (0..row.eligible.len())
         .filter(|domain| row.eligible[*domain])
         .map(|domain| u64::from(row.max_skew.saturating_sub(row.present[domain])))

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fixedbitset::FixedBitSet;
 
 use super::draft::Draft;
-use super::forms::{Form, Refused, forms};
-use super::market::{HOSTNAME, Host, Market, label, market};
+use super::forms::{Form, Places, Refused, forms};
+use super::market::{HOSTNAME, Host, Market, market};
 use super::reading::{Owned, Reading, read};
 use super::standing::{Standing, standing};
 use super::{BuildError, Built, Options, PodRef};
@@ -110,7 +110,8 @@ impl<'a> Model<'a> {
         let columns = columns(&reading);
         let market = market(snapshot, catalog, options, &mut reading, &columns)?;
         let standing = standing(snapshot, &mut reading, &columns)?;
-        let (forms, refused) = forms(snapshot, &reading, &market, &standing, &columns);
+        let places = Places { catalog, market: &market, standing: &standing };
+        let (forms, refused) = forms(snapshot, &reading, &places, &columns);
         let mut model = Model {
             snapshot,
             catalog,
@@ -177,14 +178,7 @@ impl<'a> Model<'a> {
     }
 
     pub(crate) fn host_label(&self, host: &Host, key: &str) -> Option<&str> {
-        let variant = &self.market.variants[host.variant as usize];
-        label(
-            self.catalog,
-            variant,
-            &self.catalog.instance_types[host.instance as usize],
-            Some(host.offering as usize),
-            key,
-        )
+        self.market.label(self.catalog, host, key)
     }
 
     /// `namespace/name` of a pod.

@@ -138,6 +138,15 @@ pub(crate) struct Reading {
     pub levels: BTreeSet<i32>,
 }
 
+impl Reading {
+    /// Pod sets with a pod that is bound already.
+    pub fn present(&self) -> FixedBitSet {
+        let mut present = FixedBitSet::with_capacity(self.pod_sets.len());
+        self.bound.iter().for_each(|bound| present.union_with(&bound.member));
+        present
+    }
+}
+
 /// Reads all pods of a snapshot.
 pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, BuildError> {
     let mut reader = Reader {
