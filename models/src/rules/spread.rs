@@ -22,8 +22,6 @@ struct Across<'a> {
 
 /// A row for each rule: of one node on host names, across nodes on all other keys.
 pub(crate) fn rows(draft: &mut Draft) {
-    // Bins in domains that would count but can't hold the pods: a node there would hold the minimum at what it is.
-    let mut harmful: Vec<usize> = Vec::new();
     for (owned, owners) in draft.owners() {
         let Owned::Spread { key, pods, max_skew, min_domains, counted } = owned else { continue };
         let name = format!("topology spread on {key} of {}", draft.name_of(&owners));
@@ -36,26 +34,14 @@ pub(crate) fn rows(draft: &mut Draft) {
             Some(topology) => {
                 let (max_skew, min_domains) = (*max_skew, *min_domains);
                 let spread = Across { name, topology, pods: *pods, max_skew, min_domains, counted };
-                across(draft, &spread, &owners, &mut harmful);
+                across(draft, &spread, &owners);
             }
-        }
-    }
-    harmful.sort_unstable();
-    harmful.dedup();
-    let mut held = draft.shape_set();
-    let kept = draft.bins.iter().enumerate().filter(|(index, _)| harmful.binary_search(index).is_err());
-    kept.for_each(|(_, bin)| held.union_with(&bin.admits));
-    for bin in harmful {
-        // Unless that is the only place for someone.
-        let admits = &mut draft.bins[bin].admits;
-        if admits.is_subset(&held) {
-            admits.clear();
         }
     }
 }
 
 /// A row for the owners that may look for a place in the same domains.
-fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet, harmful: &mut Vec<usize>) {
+fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
     let Across { topology, counted, .. } = *spread;
     let members = draft.members(spread.pods);
     let domains = draft.model.topologies[topology].values.len();
@@ -98,17 +84,18 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet, harmful: &mut V
     }
     for (eligible, owners) in groups {
         draft.forbid(&owners, |_, bin| bin.domains[topology].is_none_or(|domain| !eligible[usize::from(domain)]));
-        let asleep: Vec<usize> = (0..draft.bins.len())
-            .filter(|index| {
-                let proto = draft.proto(*index);
-                proto.weight.is_some()
-                    && proto.domains[topology].is_some_and(|domain| !eligible[usize::from(domain)])
-                    && draft
-                        .model
-                        .counts(counted, &proto.matching, &proto.tolerated, |key| draft.model.proto_label(proto, key))
-            })
-            .collect();
-        let mut row = Spread {
+        let mut dormant = vec![false; domains];
+        for (index, bin) in draft.bins.iter().enumerate() {
+            let proto = draft.proto(index);
+            if let Some(domain) = bin.domains[topology].map(usize::from)
+                && proto.weight.is_some()
+                && !eligible[domain]
+            {
+                let label = |key: &str| draft.model.proto_label(proto, key);
+                dormant[domain] |= draft.model.counts(counted, &proto.matching, &proto.tolerated, label);
+            }
+        }
+        draft.rules.spreads.push(Spread {
             name: spread.name.clone(),
             topology,
             owners,
@@ -116,28 +103,10 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet, harmful: &mut V
             max_skew: spread.max_skew,
             min_domains: spread.min_domains,
             eligible,
-            dormant: vec![false; domains],
+            dormant,
             present: present.clone(),
-        };
-        if even_beside_empty(draft, &row) {
-            for domain in asleep.into_iter().filter_map(|bin| draft.bins[bin].domains[topology]) {
-                row.dormant[usize::from(domain)] = true;
-            }
-        } else {
-            harmful.extend(asleep);
-        }
-        draft.rules.spreads.push(row);
+        });
     }
-}
-
-/// Whether the owners that count can all be placed though a domain stays empty: at most `max_skew` of them in each.
-fn even_beside_empty(draft: &Draft, row: &Spread) -> bool {
-    let waiting: u64 = row.members.intersection(&row.owners).map(|shape| draft.parts[shape].pods as u64).sum();
-    let room: u64 = (0..row.eligible.len())
-        .filter(|domain| row.eligible[*domain])
-        .map(|domain| u64::from(row.max_skew.saturating_sub(row.present[domain])))
-        .sum();
-    waiting <= room
 }
 
 /// A node with an owner holds at most `max_skew` of those that count. Where owners and counted are the same pods that is

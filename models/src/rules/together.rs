@@ -15,7 +15,8 @@ use crate::problem::types::{DomainTogether, NodeTogether, ShapeSet};
 
 /// Owners that match themselves and owners that need others are told apart; each becomes a row.
 pub(crate) fn rows(draft: &mut Draft) {
-    for (owned, owners) in draft.owners() {
+    let all = draft.owners();
+    for (owned, owners) in all.clone() {
         let Owned::Together { key, pods } = owned else { continue };
         let wanted = draft.members(*pods);
         let there = draft.present(*pods);
@@ -32,7 +33,17 @@ pub(crate) fn rows(draft: &mut Draft) {
         let parts = of_themselves.count_ones(..);
         let single_unit = parts == 1 && of_themselves.ones().all(|shape| draft.form(shape).unit as usize == units);
         let mut others = sized(draft, wanted.difference(&of_themselves).collect());
-        others = first_without(draft, &of_themselves, others);
+        // Two rules whose pods are company to each other: those of the later one join those of the earlier.
+        let mut waiting = of_themselves.clone();
+        for later in all.iter().filter(|(other, _)| *other > owned) {
+            let Owned::Together { pods, .. } = later.0 else { continue };
+            let theirs = draft.members(*pods);
+            if !theirs.is_disjoint(&of_themselves) {
+                let theirs: ShapeSet = later.1.intersection(&theirs).collect();
+                waiting.union_with(&theirs);
+            }
+        }
+        others = first_without(draft, &waiting, others);
         // (who, whose company)
         let mut asks: Vec<(ShapeSet, ShapeSet)> = Vec::new();
         if !of_themselves.is_clear() && !(single_unit && there.is_empty() && others.is_clear()) {

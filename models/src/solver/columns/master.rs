@@ -175,12 +175,24 @@ impl<'a> Master<'a> {
                 continue;
             }
             let eligible = rule.eligible.iter().filter(|eligible| **eligible).count();
-            let short = rule.min_domains.is_some_and(|least| (eligible as u32) < least);
+            let missing = rule.min_domains.map_or(0, |least| (least as usize).saturating_sub(eligible));
+            let sleepers = (0..rule.present.len()).filter(|&at| rule.is_dormant(at) && !rule.eligible[at]).count();
+            let short = missing > sleepers;
             let pods = |shape: usize| f64::from(problem.shapes[shape].unit.pods);
             let placed: f64 = rule.members.ones().map(|shape| f64::from(demand[shape]) * pods(shape)).sum();
             let all = placed + rule.present.iter().map(|&count| f64::from(count)).sum::<f64>();
             let level = if short || eligible == 0 { 0.0 } else { (all / eligible as f64).floor() };
             let minimum = self.extra(format!("least_{index}"), level, false);
+            // The minimum counts only once enough of the dormant domains are awake.
+            let enough = (missing > 0 && level > 0.0).then(|| {
+                let enough = self.extra(format!("enough_{index}"), 1.0, true);
+                let row = self.row(format!("enough_{index}"), f64::NEG_INFINITY, 0.0);
+                self.extras[minimum].terms.push((row, 1.0));
+                self.extras[enough].terms.push((row, -level));
+                let row = self.row(format!("awake_{index}"), f64::NEG_INFINITY, sleepers as f64);
+                self.extras[enough].terms.push((row, missing as f64));
+                row
+            });
             for domain in 0..rule.present.len() {
                 let present = f64::from(rule.present[domain]);
                 let dormant = rule.is_dormant(domain) && !rule.eligible[domain];
@@ -192,6 +204,9 @@ impl<'a> Master<'a> {
                     if dormant {
                         let asleep = self.extra(format!("asleep_{index}_{domain}"), 1.0, true);
                         self.extras[asleep].terms.push((row, level));
+                        if let Some(row) = enough {
+                            self.extras[asleep].terms.push((row, 1.0));
+                        }
                         let nodes: f64 = demand.iter().map(|&units| f64::from(units)).sum();
                         let row = self.row(format!("nodes_{index}_{domain}"), f64::NEG_INFINITY, nodes);
                         self.extras[asleep].terms.push((row, nodes));
