@@ -180,7 +180,7 @@ fn stand_ins(model: &Model, built: &Built, pattern: &Pattern) -> Vec<Alternative
                 && model
                     .topologies
                     .iter()
-                    .all(|(key, _)| model.host_label(host, key) == model.host_label(&planned, key))
+                    .all(|domains| model.host_label(host, &domains.key) == model.host_label(&planned, &domains.key))
         })
         .map(|(other, host)| (host.price, other))
         .collect();

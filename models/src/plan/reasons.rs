@@ -190,7 +190,8 @@ pub(crate) fn unplaced(model: &Model, built: &Built, solution: &Solution, shape:
         )
         .chain(rules.domain_togethers.iter().filter(|row| row.members.contains(shape)).map(|row| &row.name))
         .chain(rules.node_togethers.iter().filter(|row| row.members.contains(shape)).map(|row| &row.name))
-        .chain(rules.node_caps.iter().filter(|row| row.members.contains(shape)).map(|row| &row.name));
+        .chain(rules.node_caps.iter().filter(|row| row.members.contains(shape)).map(|row| &row.name))
+        .chain(rules.node_spreads.iter().filter(|row| row.owners.contains(shape)).map(|row| &row.name));
     let names: BTreeSet<&String> = names.collect();
     if let Some(name) = names.first() {
         return format!("{name}: no domain is left for it; relax the rule or allow more zones");

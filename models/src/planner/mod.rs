@@ -174,7 +174,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// The nodes that are there alone, if they hold all that can be placed at all: nothing is cheaper.
+    /// The nodes that are there alone, if they hold every pod: nothing is cheaper, and no empty node will come.
     fn standing_only(
         &self,
         model: &Model,
@@ -189,14 +189,13 @@ impl<'a> Planner<'a> {
         while let Some(next) = lighter(model, &settled, None) {
             settled = model.assemble(&next, false);
         }
-        let refused: BTreeSet<_> = settled.refused.into_iter().map(|(pod, _)| pod).collect();
+        if !settled.refused.is_empty() {
+            return Ok(None);
+        }
         let options = Options { existing_only: true, ..options.clone() };
         let model = Model::new(self.snapshot, self.catalog, &options)?;
         let built = model.assemble(&model.parts(), true);
-        if built.refused.iter().any(|(pod, _)| !refused.contains(pod))
-            || built.pods.is_empty()
-            || too_small(&built.problem)
-        {
+        if !built.refused.is_empty() || built.pods.is_empty() || too_small(&built.problem) {
             return Ok(None);
         }
         // Some of the time only: the answer may be that it can't be done.

@@ -58,13 +58,19 @@ pub fn fits(problem: &Problem, pattern: &Pattern) -> Result<(), String> {
     }
     let rules = &problem.rules;
     let sum_of = |set: &fixedbitset::FixedBitSet| -> u32 {
-        pattern.counts.iter().filter(|(shape, _)| set.contains(*shape as usize)).map(|(_, units)| units).sum()
+        let members = pattern.counts.iter().filter(|(shape, _)| set.contains(*shape as usize));
+        members.map(|&(shape, units)| units * problem.shapes[shape as usize].unit.pods).sum()
     };
     for cap in &rules.node_caps {
-        let units = sum_of(&cap.members);
+        let pods = sum_of(&cap.members);
         let present = cap.present.get(&bin).copied().unwrap_or(0);
-        if units > 0 && units + present > cap.limit {
+        if pods > 0 && pods + present > cap.limit {
             return Err(cap.name.clone());
+        }
+    }
+    for spread in &rules.node_spreads {
+        if sum_of(&spread.owners) > 0 && i64::from(sum_of(&spread.members)) > spread.room(bin) {
+            return Err(spread.name.clone());
         }
     }
     for exclusive in &rules.node_exclusives {
@@ -149,14 +155,15 @@ impl Problem {
         found
     }
 
-    /// Units of a set of shapes by domain of a topology.
+    /// Pods of a set of shapes by domain of a topology.
     fn by_domain(&self, solution: &Solution, topology: usize, set: &fixedbitset::FixedBitSet) -> Vec<u64> {
         let mut sums = vec![0_u64; self.topologies[topology].values.len()];
         for (pattern, copies) in &solution.nodes {
             let Some(domain) = self.bins[pattern.bin as usize].domains[topology] else { continue };
             for &(shape, units) in &pattern.counts {
                 if set.contains(shape as usize) {
-                    sums[domain as usize] += u64::from(units) * u64::from(*copies);
+                    let pods = self.shapes[shape as usize].unit.pods;
+                    sums[domain as usize] += u64::from(units) * u64::from(pods) * u64::from(*copies);
                 }
             }
         }
@@ -170,8 +177,17 @@ impl Problem {
             for (count, &present) in counts.iter_mut().zip(&rule.present) {
                 *count += u64::from(present);
             }
+            let mut awake = rule.eligible.clone();
+            for (pattern, _) in &solution.nodes {
+                let bin = &self.bins[pattern.bin as usize];
+                if let Some(domain) = bin.domains[rule.topology].map(usize::from)
+                    && rule.is_dormant(domain)
+                {
+                    awake[domain] = true;
+                }
+            }
             let eligible: Vec<u64> =
-                counts.iter().zip(&rule.eligible).filter(|(_, eligible)| **eligible).map(|(count, _)| *count).collect();
+                counts.iter().zip(&awake).filter(|(_, awake)| **awake).map(|(count, _)| *count).collect();
             let short = rule.min_domains.is_some_and(|least| (eligible.len() as u32) < least);
             let minimum = if short { 0 } else { eligible.iter().copied().min().unwrap_or(0) };
             for (domain, &count) in counts.iter().enumerate() {

@@ -10,5 +10,6 @@ pub(crate) mod types;
 pub use check::{Violation, fits};
 pub use types::{
     Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap,
-    NodeExclusive, NodeTogether, Pattern, Problem, Rules, Shape, ShapeSet, Solution, Spread, Topology, Unit,
+    NodeExclusive, NodeSpread, NodeTogether, Pattern, Problem, Rules, Shape, ShapeSet, Solution, Spread, Topology,
+    Unit,
 };

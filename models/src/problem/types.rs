@@ -88,12 +88,15 @@ pub struct Topology {
     pub values: Vec<String>,
 }
 
-/// All rules beyond capacity and admission. The first four speak of one node and are part of what makes a pattern
+/// All rules beyond capacity and admission. The first five speak of one node and are part of what makes a pattern
 /// valid; the others span nodes and are rows of the master problem.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Rules {
     /// At most so many of these on one node.
     pub node_caps: Vec<NodeCap>,
+    /// At most so many of these on a node with one of those.
+    #[serde(default)]
+    pub node_spreads: Vec<NodeSpread>,
     /// Never both on one node.
     pub node_exclusives: Vec<NodeExclusive>,
     /// Only on a node with one of those.
@@ -112,10 +115,10 @@ pub struct Rules {
     pub node_budgets: Vec<NodeBudget>,
 }
 
-/// On one node of bin `b`, the units of `members` together are at most `limit - present[b]`.
+/// On one node of bin `b`, the pods of `members` together are at most `limit - present[b]`.
 ///
-/// Comes from hostname spread (an empty node is a domain, so `limit` is maxSkew), anti-affinity with itself and host
-/// ports (`limit` 1).
+/// Comes from hostname spread (an empty node is a domain, so `limit` is maxSkew) for those who count themselves,
+/// anti-affinity with itself and host ports (`limit` 1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeCap {
     /// For people: what it comes from.
@@ -127,6 +130,35 @@ pub struct NodeCap {
     pub limit: u32,
     /// Matching pods that stand on a bin's node already (bin index to count; bins for sale have none).
     pub present: BTreeMap<usize, u32>,
+}
+
+/// A node of bin `b` that holds a unit of `owners` holds at most `limit - present[b]` pods of `members`, and no owner
+/// where that is below 0. Without an owner it may hold any number.
+///
+/// Comes from hostname spread whose selector and owners differ: kube-scheduler judges a constraint when a pod that has
+/// it is placed. What is asked here is that the constraint holds in the end for all who have it, so that it held
+/// whatever the order in which the pods came.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeSpread {
+    /// For people: what it comes from.
+    pub name: String,
+    /// Who is judged.
+    #[serde(with = "super::bits")]
+    pub owners: ShapeSet,
+    /// Who counts; neither set need hold the other.
+    #[serde(with = "super::bits")]
+    pub members: ShapeSet,
+    /// The most on a node with an owner.
+    pub limit: u32,
+    /// Matching pods that stand on a bin's node already (bin index to count; bins for sale have none).
+    pub present: BTreeMap<usize, u32>,
+}
+
+impl NodeSpread {
+    /// What a node of a bin with an owner may still take; below 0 no owner may come.
+    pub fn room(&self, bin: usize) -> i64 {
+        i64::from(self.limit) - i64::from(self.present.get(&bin).copied().unwrap_or(0))
+    }
 }
 
 /// No node holds a unit of `left` and a unit of `right`. The two sets are disjoint.
@@ -192,9 +224,13 @@ pub struct FlexibleHost {
     pub values: Vec<u32>,
 }
 
-/// For every domain `d` that a unit of `owners` is placed in: `N(d) - min over eligible e of N(e) <= max_skew`, where
-/// `N(d) = present[d] + units of members placed in d`; the minimum counts as 0 where fewer than `min_domains` domains
-/// are eligible. Owners' bins all have a domain, and it is eligible.
+/// For every domain `d` that a unit of `owners` is placed in: `N(d) - min over e of N(e) <= max_skew`, where `e` runs over
+/// the eligible domains and those dormant ones in which a node is opened, and
+/// `N(d) = present[d] + pods of members placed in d`; the minimum counts as 0 where fewer than `min_domains` domains
+/// are eligible. Owners' bins all have a domain, and it is eligible. Pods on a bin without a domain don't count.
+///
+/// kube-scheduler judges a constraint when a pod that has it is placed, by what is there then. What is asked here is that
+/// it holds in the end, for all who have it: then they can be placed one after the other, each where the least are.
 ///
 /// <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -215,11 +251,21 @@ pub struct Spread {
     pub min_domains: Option<u32>,
     /// By domain value: whether it counts towards the minimum.
     pub eligible: Vec<bool>,
+    /// By domain value: whether it counts as soon as a node for sale is opened there (no owner can stand there).
+    #[serde(default)]
+    pub dormant: Vec<bool>,
     /// By domain value: matching pods that are there already.
     pub present: Vec<u32>,
 }
 
-/// In domain `d` the units of `members` are at most `limit - present[d]` (never less than 0).
+impl Spread {
+    /// Whether a domain counts as soon as a node is opened in it, and not before.
+    pub fn is_dormant(&self, domain: usize) -> bool {
+        self.dormant.get(domain).copied().unwrap_or(false)
+    }
+}
+
+/// In domain `d` the pods of `members` are at most `limit - present[d]` (never less than 0).
 ///
 /// Comes from anti-affinity with itself on a zone (`limit` 1).
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -29,7 +29,7 @@ pub(crate) fn rows(draft: &mut Draft) {
         match draft.topology(key) {
             Some(topology) => {
                 if !both.is_clear() {
-                    let present = vec![0; draft.model.topologies[topology].1.len()];
+                    let present = vec![0; draft.model.topologies[topology].values.len()];
                     let cap = DomainCap { name: name.clone(), topology, members: both, limit: 1, present };
                     draft.rules.domain_caps.push(cap);
                 }

@@ -3,6 +3,10 @@
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#inter-pod-affinity-and-anti-affinity>. The first of
 //! pods that match themselves may stand anywhere as long as none is placed; the others follow it. Those that must all
 //! share one node are one unit already.
+//!
+//! A plan holds whatever the order in which kube-scheduler takes its pods. Where others that match can be placed before
+//! them, pods that match themselves therefore stand with those others, and nobody counts on the company of pods that
+//! wait for him in turn.
 
 use fixedbitset::FixedBitSet;
 
@@ -11,7 +15,8 @@ use crate::problem::types::{DomainTogether, NodeTogether, ShapeSet};
 
 /// Owners that match themselves and owners that need others are told apart; each becomes a row.
 pub(crate) fn rows(draft: &mut Draft) {
-    for (owned, owners) in draft.owners() {
+    let all = draft.owners();
+    for (owned, owners) in all.clone() {
         let Owned::Together { key, pods } = owned else { continue };
         let wanted = draft.members(*pods);
         let there = draft.present(*pods);
@@ -27,26 +32,34 @@ pub(crate) fn rows(draft: &mut Draft) {
         let units: usize = of_themselves.ones().map(|shape| draft.parts[shape].pods).sum();
         let parts = of_themselves.count_ones(..);
         let single_unit = parts == 1 && of_themselves.ones().all(|shape| draft.form(shape).unit as usize == units);
-        let followers = sized(draft, wanted.difference(&of_themselves).collect());
+        let mut others = sized(draft, wanted.difference(&of_themselves).collect());
+        // Two rules whose pods are company to each other: those of the later one join those of the earlier.
+        let mut waiting = of_themselves.clone();
+        for later in all.iter().filter(|(other, _)| *other > owned) {
+            let Owned::Together { pods, .. } = later.0 else { continue };
+            let theirs = draft.members(*pods);
+            if !theirs.is_disjoint(&of_themselves) {
+                let theirs: ShapeSet = later.1.intersection(&theirs).collect();
+                waiting.union_with(&theirs);
+            }
+        }
+        others = first_without(draft, &waiting, others);
         // (who, whose company)
         let mut asks: Vec<(ShapeSet, ShapeSet)> = Vec::new();
-        if !of_themselves.is_clear() {
-            if !there.is_empty() || (units == 1 && !followers.is_clear()) {
-                asks.push((of_themselves, followers));
-            } else if !single_unit {
-                asks.push((of_themselves, draft.shape_set()));
-            }
+        if !of_themselves.is_clear() && !(single_unit && there.is_empty() && others.is_clear()) {
+            asks.push((of_themselves, others));
         }
         if !of_others.is_clear() && wanted.is_clear() && there.is_empty() {
             // Whose company they need is not there and has no place itself.
             draft.forbid(&of_others, |_, _| true);
         } else if !of_others.is_clear() {
-            asks.push((of_others, wanted));
+            let company = first_without(draft, &of_others, wanted);
+            asks.push((of_others, company));
         }
         for (members, anchors) in asks {
             match topology {
                 Some(topology) => {
-                    let mut present = vec![false; draft.model.topologies[topology].1.len()];
+                    let mut present = vec![false; draft.model.topologies[topology].values.len()];
                     for (node, _) in &there {
                         if let Some(domain) = draft.domain_of(topology, *node) {
                             present[domain] = true;
@@ -76,6 +89,29 @@ pub(crate) fn rows(draft: &mut Draft) {
             }
         }
     }
+}
+
+/// Those of `company` that can be placed before any of `waiting` is: chains of required affinity that don't lead through
+/// them.
+fn first_without(draft: &Draft, waiting: &ShapeSet, company: ShapeSet) -> ShapeSet {
+    if company.is_clear() {
+        return company;
+    }
+    let mut available = draft.model.reading.present();
+    let mut placed = draft.shape_set();
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for shape in 0..draft.parts.len() {
+            let form = draft.form(shape);
+            if !placed.contains(shape) && !waiting.contains(shape) && form.finds_company(&available) {
+                placed.insert(shape);
+                available.union_with(&form.member);
+                changed = true;
+            }
+        }
+    }
+    sized(draft, company.intersection(&placed).collect())
 }
 
 fn sized(draft: &Draft, mut set: ShapeSet) -> ShapeSet {

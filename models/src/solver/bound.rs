@@ -138,6 +138,10 @@ pub fn resource_prices(
             });
         }
     }
+    // Demand that can't all be placed would be worth more and more: beyond what leaving it over costs, price is no matter.
+    let dearest = problem.bins.iter().map(|bin| dollars(bin.price)).fold(0.01, f64::max);
+    let most = 10.0 * dearest * demand.iter().map(|&units| f64::from(units)).sum::<f64>();
+    columns.iter_mut().take(resources).for_each(|column| column.upper = column.upper.min(most));
     // A resource that no usable bin offers could be priced without end; such demand can't be placed at all.
     for column in columns.iter_mut().take(resources) {
         if column.terms.is_empty() {

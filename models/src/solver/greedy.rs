@@ -24,7 +24,33 @@ const EFFORT: u64 = 30_000_000;
 /// Where `control` is exhausted from the start the first pass alone answers.
 pub fn greedy(problem: &Problem, prices: Option<&[f64]>, seed: u64, control: &dyn Control) -> Solution {
     let index = Index::new(problem);
-    Passes::new(&index, prices, seed).best(&[], control)
+    let found = Passes::new(&index, prices, seed).best(&[], control);
+    if found.unplaced.iter().all(|units| *units == 0) {
+        return found;
+    }
+    // Units wait, perhaps because domains were thought of as awake that can be left asleep.
+    let Some(quiet) = without_dormant(problem) else { return found };
+    let index = Index::new(&quiet);
+    let other = Passes::new(&index, prices, seed).best(&[], control);
+    if rank(problem, &other) < rank(problem, &found) { other } else { found }
+}
+
+/// The problem without nodes in the domains that wake up only by being used; `None` where there are none.
+fn without_dormant(problem: &Problem) -> Option<Problem> {
+    let wakes = |domains: &[Option<u16>]| {
+        problem.rules.spreads.iter().any(|spread| {
+            domains[spread.topology]
+                .is_some_and(|domain| spread.is_dormant(usize::from(domain)) && !spread.eligible[usize::from(domain)])
+        })
+    };
+    let asleep: Vec<usize> = (0..problem.bins.len()).filter(|&bin| wakes(&problem.bins[bin].domains)).collect();
+    if asleep.is_empty() {
+        return None;
+    }
+    let mut quiet = problem.clone();
+    asleep.into_iter().for_each(|bin| quiet.bins[bin].admits.clear());
+    quiet.rules.spreads.iter_mut().for_each(|spread| spread.dormant.clear());
+    Some(quiet)
 }
 
 /// The passes over one problem.

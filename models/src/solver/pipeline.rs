@@ -425,6 +425,8 @@ fn search<'a>(
     let fluid = match fluid::relax(problem, &demand, &usable, &Slice::of(control, 0.2)) {
         Ok(found) => Some(found),
         Err(HighsError::Stopped) => None,
+        // Where units may stay unplaced there need be no way to place them all.
+        Err(_) if gap.is_none() => None,
         Err(error) => return Err(error),
     };
     if let Some(found) = &fluid {

@@ -137,6 +137,7 @@ fn a_spread_is_even_and_the_rest_goes_where_it_is_cheap() {
         max_skew: 1,
         min_domains: None,
         eligible: vec![true; 3],
+        dormant: Vec::new(),
         present: vec![0; 3],
     });
     assert_eq!(by_zone(&problem, &all_placed(&problem), 0), [3, 2, 2]);
@@ -221,6 +222,7 @@ fn completion_keeps_to_what_stands() {
         max_skew: 1,
         min_domains: None,
         eligible: vec![true; 3],
+        dormant: Vec::new(),
         present: vec![0; 3],
     });
     let partial = Solution { nodes: vec![(Pattern { bin: 4, counts: vec![(0, 1)] }, 2)], unplaced: vec![0] };

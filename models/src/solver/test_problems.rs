@@ -80,6 +80,7 @@ pub fn random(seed: u64, rules: u32) -> Problem {
             max_skew: 1,
             min_domains: random.bool().then_some(random.u32(1..=3)),
             eligible: vec![true, true],
+            dormant: Vec::new(),
             present: vec![random.u32(0..=1), 0],
         });
     }

@@ -118,16 +118,35 @@ fn add_node(model: &mut LinearModel, master: &Master, bin: usize, copy: u32) -> 
     Node { bin, open, holds }
 }
 
-/// The rules of one node: caps, exclusives (a binary chooses the side) and company.
+/// The rules of one node: caps, spreads (a binary lets owners in), exclusives (a binary chooses the side) and company.
 fn add_rules(model: &mut LinearModel, problem: &Problem, node: &Node) {
     let held = |set: &ShapeSet| -> Vec<(usize, f64)> {
         node.holds.iter().filter(|(shape, _)| set.contains(*shape)).map(|(_, column)| (*column, 1.0)).collect()
+    };
+    let pods = |shape: usize| f64::from(problem.shapes[shape].unit.pods);
+    let held_pods = |set: &ShapeSet| -> Vec<(usize, f64)> {
+        let members = node.holds.iter().filter(|(shape, _)| set.contains(*shape));
+        members.map(|&(shape, column)| (column, pods(shape))).collect()
     };
     let total = |set: &ShapeSet| -> f64 { set.ones().map(|shape| f64::from(problem.shapes[shape].count)).sum() };
     let name = |kind: &str, index: usize| format!("{kind}_{index}_{}_{}", node.bin, node.open);
     for (index, cap) in problem.rules.node_caps.iter().enumerate() {
         let room = cap.limit.saturating_sub(cap.present.get(&node.bin).copied().unwrap_or(0));
-        model.row(name("cap", index), (f64::NEG_INFINITY, f64::from(room)), held(&cap.members));
+        model.row(name("cap", index), (f64::NEG_INFINITY, f64::from(room)), held_pods(&cap.members));
+    }
+    for (index, rule) in problem.rules.node_spreads.iter().enumerate() {
+        let (mut owners, mut members) = (held(&rule.owners), held_pods(&rule.members));
+        let room = rule.room(node.bin) as f64;
+        let all: f64 = rule.members.ones().map(|shape| f64::from(problem.shapes[shape].count) * pods(shape)).sum();
+        let above = (all - room).max(0.0);
+        if owners.is_empty() || above == 0.0 {
+            continue;
+        }
+        let judged = model.column(name("judged", index), 0.0, (0.0, 1.0), true);
+        owners.push((judged, -total(&rule.owners)));
+        members.push((judged, above));
+        model.row(name("owners", index), (f64::NEG_INFINITY, 0.0), owners);
+        model.row(name("counted", index), (f64::NEG_INFINITY, room + above), members);
     }
     for (index, rule) in problem.rules.node_exclusives.iter().enumerate() {
         let (mut left, mut right) = (held(&rule.left), held(&rule.right));

@@ -1,6 +1,10 @@
 //! Small clusters, catalogues and plans for the tests of plans.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod brute;
+pub mod judge;
+pub mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

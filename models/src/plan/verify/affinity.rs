@@ -2,8 +2,8 @@
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#inter-pod-affinity-and-anti-affinity>
 //!
 //! Anti-affinity is symmetric, so it must hold in the final state whatever the order of binding. Affinity depends on the
-//! order: a pod needs company that is there before it, except the first of pods that select themselves. It holds if the
-//! pods can be bound one after another so; that exception is used only where nothing else helps.
+//! order: a pod needs company that is there before it, except the first of pods that select themselves. It must hold for
+//! whatever order kube-scheduler takes, as long as it tries again those for whom there is no place yet.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -54,6 +54,7 @@ fn check_term(state: &State, owner: usize, term: &Term, findings: &mut Findings)
 }
 
 /// What one profile needs, and where it is so far.
+#[derive(Clone)]
 struct Needs {
     profile: usize,
     /// Whether it matches all of its own terms.
@@ -62,65 +63,99 @@ struct Needs {
     company: Vec<HashSet<String>>,
 }
 
-/// Pods with required affinity for which there is no order of binding that gives them company.
+/// Pods with required affinity that an order of binding can leave without company.
+///
+/// kube-scheduler takes pods in an order of its own and tries those that wait again and again, so a plan must hold for
+/// all orders. Company never goes away, so the only thing that an order can spoil is the exception: a pod that selects
+/// itself may come first where nobody matches its terms yet. So each such profile is tried as the last one, too.
 pub(super) fn check_affinity(state: &State, findings: &mut Findings) {
     let world = state.world;
     let mut needs: Vec<Needs> = Vec::new();
     let mut needs_of: HashMap<usize, usize> = HashMap::new();
     // For each profile: whose company it is.
     let mut company_of: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut late: Vec<Option<usize>> = vec![None];
     for (at, profile) in world.profiles.iter().enumerate().take(world.waiting) {
         if profile.affinity.is_empty() || state.by_profile[at].is_empty() {
             continue;
         }
         needs_of.insert(at, needs.len());
         let all_terms = |pod: Identity| profile.affinity.iter().all(|term| term.selects(pod, &world.namespaces));
+        let selects_itself = all_terms(profile.identity);
         for other in state.select(profile.affinity[0].selector.pivot(), all_terms) {
             company_of.entry(other).or_default().push(needs.len());
+            if selects_itself && other != at && state.waits(other) && late.last() != Some(&Some(at)) {
+                late.push(Some(at));
+            }
         }
         let company = vec![HashSet::new(); profile.affinity.len()];
-        needs.push(Needs { profile: at, selects_itself: all_terms(profile.identity), company });
+        needs.push(Needs { profile: at, selects_itself, company });
     }
     if needs.is_empty() {
         return;
     }
-    let (mut open, placed): (Vec<Resident>, Vec<Resident>) =
+    let (open, placed): (Vec<Resident>, Vec<Resident>) =
         state.residents.iter().partition(|resident| needs_of.contains_key(&resident.profile));
     for resident in placed {
         arrive(state, resident, &company_of, &mut needs);
     }
-    loop {
-        let before = open.len();
-        open.retain(|resident| {
-            let alone = !is_met(state, *resident, &needs[needs_of[&resident.profile]]);
-            if !alone {
-                arrive(state, *resident, &company_of, &mut needs);
+    let order = Order { state, needs_of, company_of };
+    let mut alone: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for late in late {
+        let left = order.left_alone(open.clone(), needs.clone(), late);
+        alone.extend(left.iter().map(|resident| (resident.machine, resident.profile)));
+    }
+    for (machine, profile) in alone {
+        let message = format!("{} may find none of the pods it requires nearby", world.profiles[profile].name);
+        findings.add(Rule::PodAffinity, state.machines[machine].name, message);
+    }
+}
+
+/// What never changes while orders are tried.
+struct Order<'s, 'w> {
+    state: &'s State<'w>,
+    needs_of: HashMap<usize, usize>,
+    company_of: HashMap<usize, Vec<usize>>,
+}
+
+impl Order<'_, '_> {
+    /// Binds one after the other of `open` while company can be found, those of `late` only when nobody else can be
+    /// bound; tells who is left.
+    fn left_alone(&self, mut open: Vec<Resident>, mut needs: Vec<Needs>, late: Option<usize>) -> Vec<Resident> {
+        let mut waiting: Vec<Resident> = Vec::new();
+        if let Some(late) = late {
+            (waiting, open) = open.into_iter().partition(|resident| resident.profile == late);
+        }
+        loop {
+            let before = open.len();
+            open.retain(|resident| {
+                let alone = !is_met(self.state, *resident, &needs[self.needs_of[&resident.profile]]);
+                if !alone {
+                    arrive(self.state, *resident, &self.company_of, &mut needs);
+                }
+                alone
+            });
+            if open.len() < before {
+                continue;
             }
-            alone
-        });
-        if open.is_empty() {
-            return;
-        }
-        if open.len() < before {
-            continue;
-        }
-        let first = open.iter().position(|resident| {
-            let needs = &needs[needs_of[&resident.profile]];
-            let labels = &state.machines[resident.machine].labels;
-            let terms = &world.profiles[needs.profile].affinity;
-            needs.selects_itself
-                && needs.company.iter().all(HashSet::is_empty)
-                && terms.iter().all(|term| labels.get(&term.key).is_some())
-        });
-        match first {
-            Some(first) => arrive(state, open.remove(first), &company_of, &mut needs),
-            None => break,
+            if let Some(first) = open.iter().position(|resident| self.may_be_first(*resident, &needs)) {
+                arrive(self.state, open.remove(first), &self.company_of, &mut needs);
+            } else if waiting.is_empty() {
+                return open;
+            } else {
+                open.append(&mut waiting);
+            }
         }
     }
-    let alone: BTreeSet<(usize, usize)> = open.iter().map(|resident| (resident.machine, resident.profile)).collect();
-    for (machine, profile) in alone {
-        let message = format!("{} finds none of the pods it requires nearby", world.profiles[profile].name);
-        findings.add(Rule::PodAffinity, state.machines[machine].name, message);
+
+    /// Whether it needs no company, since nobody matches its terms yet and it would be the first.
+    fn may_be_first(&self, resident: Resident, needs: &[Needs]) -> bool {
+        let needs = &needs[self.needs_of[&resident.profile]];
+        let labels = &self.state.machines[resident.machine].labels;
+        let terms = &self.state.world.profiles[needs.profile].affinity;
+        needs.selects_itself
+            && needs.company.iter().all(HashSet::is_empty)
+            && terms.iter().all(|term| labels.get(&term.key).is_some())
     }
 }
 

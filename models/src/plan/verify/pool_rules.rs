@@ -109,8 +109,9 @@ pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findi
 
 /// Whether one more node of the offer stays within its pool's limits.
 pub(super) fn has_room(state: &State, offer: &Offer, usage: &[Usage]) -> bool {
-    let mut after =
-        usage[offer.pool].exchanged(&Amounts::default(), &state.world.gives(offer.pool, offer.kind).capacity);
+    // All choices of a pool's open labels share its limits.
+    let first = state.world.pools[offer.pool].first;
+    let mut after = usage[first].exchanged(&Amounts::default(), &state.world.gives(offer.pool, offer.kind).capacity);
     after.nodes += 1;
     after.passes(&state.world.pools[offer.pool]).is_none()
 }

@@ -2,8 +2,11 @@
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
 //!
 //! A domain that received a pod of the constraint's owner may hold at most `maxSkew` matching pods more than the least
-//! of the eligible domains. Eligible are the values on nodes that the inclusion policies let count and, where the plan
-//! opens nodes at all, the values on which the heaviest pools that take the pod could open a node for it. On the
+//! of the eligible domains. kube-scheduler judges a pod when it is placed; that each constraint holds in the end for all who
+//! have it is a little more than that it held at some time, and it means that no order of the pods is stuck for good.
+//!
+//! Eligible are the values on nodes that the inclusion policies let count and, where a node may come (the plan buys one,
+//! or leaves over pods that one may be bought for), the values on which the heaviest pools that take the pod could open a node for it. On the
 //! hostname an empty node is always such a domain then, so the least is 0.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +64,7 @@ fn count<'s>(
     let members = state.select(constraint.selector.pivot(), |pod| {
         pod.namespace == namespace && constraint.selector.matches(pod.labels)
     });
-    let from_zero = constraint.key == HOSTNAME && !state.plan.nodes.is_empty();
+    let from_zero = constraint.key == HOSTNAME && !state.is_closed();
     let mut matching: BTreeMap<&str, i64> = BTreeMap::new();
     let mut owners: BTreeMap<&str, i64> = BTreeMap::new();
     for resident in state.residents_of(owner) {
@@ -100,7 +103,7 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread) -> BTr
         .filter(|machine| counted(profile, constraint, machine))
         .filter_map(|machine| machine.labels.get(&constraint.key))
         .collect();
-    if constraint.key != HOSTNAME && !state.plan.nodes.is_empty() {
+    if constraint.key != HOSTNAME && !state.is_closed() {
         let weights = state.world.pools.iter().map(|pool| pool.weight);
         let alike = state.world.options.ignore_weights || weights.clone().min() == weights.max();
         let heaviest = if alike { None } else { state.heaviest(profile) };

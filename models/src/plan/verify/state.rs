@@ -229,6 +229,11 @@ impl<'a> State<'a> {
         profile < self.world.waiting
     }
 
+    /// Whether no node will come: the plan buys none and leaves no pod over for which one could be bought later.
+    pub(super) fn is_closed(&self) -> bool {
+        self.plan.nodes.is_empty() && self.plan.unschedulable.is_empty()
+    }
+
     /// Weight of the heaviest pool that could open a node for the pod.
     pub(super) fn heaviest(&self, profile: &Profile) -> Option<i32> {
         let fitting = self.offers().iter().filter(|offer| self.world.fits_alone(profile, offer));

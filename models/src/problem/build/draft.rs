@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fixedbitset::FixedBitSet;
 use ndarray::Array2;
 
-use super::model::{Model, Part, Proto};
+use super::model::{Domains, Model, Part, Proto};
 use super::{Built, CAPACITY_TYPE, Form, Owned, PodRef, ZONE};
 use crate::problem::types::{Bin, BinSource, Problem, Rules, Shape, ShapeSet, Topology, Unit};
 use crate::{plan::reasons, rules};
@@ -123,7 +123,7 @@ impl<'a> Draft<'a> {
         let topologies = model
             .topologies
             .iter()
-            .map(|(key, values)| Topology { key: key.clone(), values: values.clone() })
+            .map(|domains| Topology { key: domains.key.clone(), values: domains.values.clone() })
             .collect();
         let pods = self.parts.iter().map(|part| self.pods(part).to_vec()).collect();
         let problem = Problem {
@@ -159,6 +159,9 @@ impl<'a> Draft<'a> {
             renumbered
         };
         for row in &mut self.rules.node_caps {
+            row.present = row.present.iter().filter_map(|(bin, count)| Some((numbers[*bin]?, *count))).collect();
+        }
+        for row in &mut self.rules.node_spreads {
             row.present = row.present.iter().filter_map(|(bin, count)| Some((numbers[*bin]?, *count))).collect();
         }
         for row in &mut self.rules.node_togethers {
@@ -224,7 +227,7 @@ impl<'a> Draft<'a> {
 
     /// The topology of a key; `None` for host names, where those are no topology.
     pub fn topology(&self, key: &str) -> Option<usize> {
-        self.model.topologies.iter().position(|(known, _)| known == key)
+        self.model.topologies.iter().position(|domains| domains.key == key && domains.counted.is_none())
     }
 
     /// Nodes that are there (and stay), with how many of the pods stand on each; only those that hold any.
@@ -245,7 +248,7 @@ impl<'a> Draft<'a> {
 
     /// The domain of a node that is there.
     pub fn domain_of(&self, topology: usize, node: usize) -> Option<usize> {
-        let (key, values) = &self.model.topologies[topology];
+        let Domains { key, values, .. } = &self.model.topologies[topology];
         let value = self.model.standing[node].label(key)?;
         values.binary_search_by(|known| known.as_str().cmp(value)).ok()
     }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fixedbitset::FixedBitSet;
 
 use super::PodRef;
-use super::market::{HOSTNAME, Market, ZONE};
+use super::market::{HOSTNAME, Market};
 use super::reading::{Owned, Reading};
 use super::standing::Standing;
+use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
 
 /// Pods that the solver can't tell apart.
@@ -29,6 +30,42 @@ pub(crate) struct Form {
     pub member: FixedBitSet,
 }
 
+impl Form {
+    /// Whether each of its required affinity terms finds a pod among these sets or in itself.
+    pub fn finds_company(&self, available: &FixedBitSet) -> bool {
+        self.owned.iter().all(|owned| match owned {
+            Owned::Together { pods, .. } => self.member.contains(*pods) || available.contains(*pods),
+            _ => true,
+        })
+    }
+}
+
+/// Nodes that can be opened or are there.
+pub(crate) struct Places<'a> {
+    pub catalog: &'a Catalog,
+    pub market: &'a Market,
+    pub standing: &'a [Standing],
+}
+
+impl Places<'_> {
+    /// Whether one of them holds a unit of the form.
+    fn hold(&self, form: &Form) -> bool {
+        let holds = |node: &Standing| {
+            form.admissions.iter().all(|one| node.admits.contains(*one))
+                && form.demand.iter().zip(&node.room).all(|(need, room)| need <= room)
+        };
+        self.market.hosts.iter().any(|host| self.market.holds(host, form))
+            || self.standing.iter().any(|node| node.usable && holds(node))
+    }
+
+    /// Values of a key on nodes that can be opened for the form, and on those that are there.
+    fn domains(&self, form: &Form, key: &str) -> usize {
+        let hosts = self.market.hosts.iter().filter(|host| self.market.holds(host, form));
+        let values = hosts.filter_map(|host| self.market.label(self.catalog, host, key));
+        values.chain(self.standing.iter().filter_map(|node| node.label(key))).collect::<BTreeSet<&str>>().len()
+    }
+}
+
 /// What pods of one form have in common: demand, admission, rules, pod sets and priority.
 type Alike<'a> = (Vec<i64>, usize, &'a BTreeSet<Owned>, &'a FixedBitSet, i32);
 
@@ -39,8 +76,7 @@ pub(crate) type Refused = Vec<(PodRef, String)>;
 pub(crate) fn forms(
     snapshot: &Snapshot,
     reading: &Reading,
-    market: &Market,
-    standing: &[Standing],
+    places: &Places,
     columns: &[String],
 ) -> (Vec<Form>, Refused) {
     let mut refused = Refused::new();
@@ -74,7 +110,7 @@ pub(crate) fn forms(
         forms[form].pods.extend(pods);
     }
     forms.retain(|form| !form.pods.is_empty());
-    bundle(reading, market, standing, &mut forms, &mut refused);
+    bundle(reading, places, &mut forms, &mut refused);
     (forms, refused)
 }
 
@@ -87,11 +123,9 @@ fn lonely(snapshot: &Snapshot, reading: &Reading) -> BTreeMap<usize, String> {
         })
     };
     let count = reading.profiles.len();
-    let present: FixedBitSet = reading.bound.iter().flat_map(|bound| bound.member.ones()).collect();
     // Pods that can be placed first, and then all that can follow them.
     let mut placeable = vec![false; count];
-    let mut available = present.clone();
-    available.grow(reading.pod_sets.len());
+    let mut available = reading.present();
     let mut changed = true;
     while changed {
         changed = false;
@@ -131,17 +165,18 @@ fn lonely(snapshot: &Snapshot, reading: &Reading) -> BTreeMap<usize, String> {
     reasons
 }
 
-/// Most pods of one form that one node may hold by its own rules.
-fn most_on_a_node(reading: &Reading, form: &Form) -> u32 {
+/// Most pods of one form that one node may hold by its own rules, when no other like them is placed elsewhere.
+fn most_on_a_node(reading: &Reading, places: &Places, form: &Form) -> u32 {
     let ports = form.admissions.iter().any(|index| !reading.admissions[*index].ports.is_empty());
     let mut most = if ports { 1 } else { u32::MAX };
     for owned in &form.owned {
         match owned {
             Owned::Apart { pods, .. } if form.member.contains(*pods) => most = 1,
-            Owned::Spread { key, pods, max_skew, .. }
-                if form.member.contains(*pods) && (key == HOSTNAME || key == ZONE) =>
-            {
-                most = most.min(*max_skew);
+            Owned::Spread { key, pods, max_skew, min_domains, .. } if form.member.contains(*pods) => {
+                let domains = if key == HOSTNAME { usize::MAX } else { places.domains(form, key) };
+                if domains > 1 || min_domains.is_some_and(|least| least > 1) {
+                    most = most.min(*max_skew);
+                }
             }
             _ => {}
         }
@@ -149,9 +184,26 @@ fn most_on_a_node(reading: &Reading, form: &Form) -> u32 {
     most
 }
 
+/// Whether pods of other forms that match can be placed without these: then each of these joins one of them, and they
+/// need not share one node.
+fn follows_others(reading: &Reading, places: &Places, forms: &[Form], pods: usize) -> bool {
+    let rule = Owned::Together { key: HOSTNAME.to_owned(), pods };
+    let waits = |form: &Form| form.owned.contains(&rule) && form.member.contains(pods);
+    let mut available = reading.present();
+    let mut rest: Vec<&Form> = forms.iter().filter(|form| !waits(form) && places.hold(form)).collect();
+    loop {
+        let (found, left): (Vec<&Form>, Vec<&Form>) = rest.iter().partition(|form| form.finds_company(&available));
+        if found.is_empty() || available.contains(pods) {
+            return available.contains(pods);
+        }
+        found.into_iter().for_each(|form| available.union_with(&form.member));
+        rest = left;
+    }
+}
+
 /// Joins pods that must share one node into one unit: required affinity on the host name with pods like themselves,
 /// none of which is placed yet.
-fn bundle(reading: &Reading, market: &Market, standing: &[Standing], forms: &mut Vec<Form>, refused: &mut Refused) {
+fn bundle(reading: &Reading, places: &Places, forms: &mut Vec<Form>, refused: &mut Refused) {
     let rules: BTreeSet<usize> = forms
         .iter()
         .flat_map(|form| &form.owned)
@@ -161,7 +213,7 @@ fn bundle(reading: &Reading, market: &Market, standing: &[Standing], forms: &mut
         })
         .collect();
     for pods in rules {
-        if reading.bound.iter().any(|bound| bound.member.contains(pods)) {
+        if follows_others(reading, places, forms, pods) {
             continue;
         }
         let rule = Owned::Together { key: HOSTNAME.to_owned(), pods };
@@ -172,7 +224,7 @@ fn bundle(reading: &Reading, market: &Market, standing: &[Standing], forms: &mut
         let mut joined = Form { pods: Vec::new(), unit: 0, demand: vec![0; first.demand.len()], ..first.clone() };
         let mut full = false;
         for form in &inside {
-            let mut most = most_on_a_node(reading, form);
+            let mut most = most_on_a_node(reading, places, form);
             for unit in form.pods.chunks(form.unit as usize) {
                 let mut larger = joined.clone();
                 for (sum, more) in larger.demand.iter_mut().zip(&form.demand) {
@@ -183,7 +235,7 @@ fn bundle(reading: &Reading, market: &Market, standing: &[Standing], forms: &mut
                 larger.member.union_with(&form.member);
                 larger.priority = larger.priority.max(form.priority);
                 let first = joined.pods.is_empty();
-                if first || (!full && most > 0 && fits_somewhere(market, standing, &larger)) {
+                if first || (!full && most > 0 && places.hold(&larger)) {
                     most = most.saturating_sub(unit.len() as u32);
                     larger.pods.extend(unit);
                     joined = larger;
@@ -202,16 +254,4 @@ fn bundle(reading: &Reading, market: &Market, standing: &[Standing], forms: &mut
         joined.unit = joined.pods.len() as u32;
         forms.push(joined);
     }
-}
-
-fn fits_somewhere(market: &Market, standing: &[Standing], form: &Form) -> bool {
-    let holds = |admits: &FixedBitSet, room: &[i64]| {
-        form.admissions.iter().all(|one| admits.contains(*one))
-            && form.demand.iter().zip(room).all(|(need, room)| need <= room)
-    };
-    market
-        .hosts
-        .iter()
-        .any(|host| holds(&market.classes[host.class as usize].admits, &market.kinds[host.kind as usize].room))
-        || standing.iter().any(|node| node.usable && holds(&node.admits, &node.room))
 }

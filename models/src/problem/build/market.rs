@@ -6,6 +6,7 @@ use fixedbitset::FixedBitSet;
 use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::Taint;
 
+use super::forms::Form;
 use super::reading::{Reading, TAINT_LEVEL};
 use super::{BuildError, Options};
 use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity};
@@ -82,6 +83,21 @@ pub(crate) struct Market {
     pub classes: IndexSet<Class>,
     /// By variant: toleration lists that its taints let in.
     pub tolerated: Vec<FixedBitSet>,
+}
+
+impl Market {
+    /// A label of an offering's nodes.
+    pub fn label<'a>(&'a self, catalog: &'a Catalog, host: &Host, key: &str) -> Option<&'a str> {
+        let instance = &catalog.instance_types[host.instance as usize];
+        label(catalog, &self.variants[host.variant as usize], instance, Some(host.offering as usize), key)
+    }
+
+    /// Whether an offering admits a form and holds one unit of it.
+    pub fn holds(&self, host: &Host, form: &Form) -> bool {
+        let admits = &self.classes[host.class as usize].admits;
+        form.admissions.iter().all(|one| admits.contains(*one))
+            && form.demand.iter().zip(&self.kinds[host.kind as usize].room).all(|(need, room)| need <= room)
+    }
 }
 
 /// Dollars an hour to billionths.

@@ -18,6 +18,7 @@ use thiserror::Error;
 pub(crate) use draft::Draft;
 pub(crate) use forms::Form;
 pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
+pub(crate) use model::Counted;
 pub use model::{Model, Part};
 pub(crate) use reading::Owned;
 pub use reading::{SPREAD_LEVEL, TAINT_LEVEL};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fixedbitset::FixedBitSet;
 
 use super::draft::Draft;
-use super::forms::{Form, Refused, forms};
-use super::market::{HOSTNAME, Host, Market, label, market};
+use super::forms::{Form, Places, Refused, forms};
+use super::market::{HOSTNAME, Host, Market, market};
 use super::reading::{Owned, Reading, read};
 use super::standing::{Standing, standing};
 use super::{BuildError, Built, Options, PodRef};
@@ -34,6 +34,29 @@ pub(crate) struct Proto {
     pub takes: Vec<(usize, i64)>,
     /// Its pool, if that asks for flexibility.
     pub flexible: Option<usize>,
+}
+
+/// A label key by which rules divide nodes, with the values that occur.
+#[derive(Debug)]
+pub(crate) struct Domains {
+    pub key: String,
+    /// Sorted.
+    pub values: Vec<String>,
+    /// For whom it counts the nodes; `None` where all nodes of a value are its domain.
+    pub counted: Option<Counted>,
+}
+
+/// Which nodes a topology spread counts: a pod on another one is in no domain.
+///
+/// <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#conventions>
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Counted {
+    /// Label requirements (`nodeAffinityPolicy`); `None` counts all nodes.
+    pub labels: Option<usize>,
+    /// Toleration list (`nodeTaintsPolicy`); `None` counts all nodes.
+    pub tolerations: Option<usize>,
+    /// Keys that a node must have: those of all the pod's constraints.
+    pub keys: BTreeSet<String>,
 }
 
 /// A limit of a pool.
@@ -71,8 +94,7 @@ pub struct Model<'a> {
     pub(crate) standing: Vec<Standing>,
     pub(crate) forms: Vec<Form>,
     pub(crate) refused: Refused,
-    /// Label keys by which rules divide nodes, with the values that occur.
-    pub(crate) topologies: Vec<(String, Vec<String>)>,
+    pub(crate) topologies: Vec<Domains>,
     pub(crate) budgets: Vec<PoolBudget>,
     /// Bins for sale that are not dominated, then nodes that are there.
     pub(crate) protos: Vec<Proto>,
@@ -88,7 +110,8 @@ impl<'a> Model<'a> {
         let columns = columns(&reading);
         let market = market(snapshot, catalog, options, &mut reading, &columns)?;
         let standing = standing(snapshot, &mut reading, &columns)?;
-        let (forms, refused) = forms(snapshot, &reading, &market, &standing, &columns);
+        let places = Places { catalog, market: &market, standing: &standing };
+        let (forms, refused) = forms(snapshot, &reading, &places, &columns);
         let mut model = Model {
             snapshot,
             catalog,
@@ -155,14 +178,7 @@ impl<'a> Model<'a> {
     }
 
     pub(crate) fn host_label(&self, host: &Host, key: &str) -> Option<&str> {
-        let variant = &self.market.variants[host.variant as usize];
-        label(
-            self.catalog,
-            variant,
-            &self.catalog.instance_types[host.instance as usize],
-            Some(host.offering as usize),
-            key,
-        )
+        self.market.label(self.catalog, host, key)
     }
 
     /// `namespace/name` of a pod.
@@ -171,7 +187,7 @@ impl<'a> Model<'a> {
         format!("{}/{}", group.namespace, group.names.name(pod.index))
     }
 
-    fn find_topologies(&self, existing_only: bool) -> Vec<(String, Vec<String>)> {
+    fn find_topologies(&self, existing_only: bool) -> Vec<Domains> {
         let mut keys: BTreeSet<&str> = BTreeSet::new();
         // Those of refused pods too: whoever binds the plan may still look at their terms.
         for owned in self.reading.profiles.iter().flat_map(|profile| &profile.owned) {
@@ -193,9 +209,90 @@ impl<'a> Model<'a> {
                 if !existing_only {
                     values.extend(self.market.hosts.iter().filter_map(|host| self.host_label(host, key)));
                 }
-                (key.to_owned(), values.into_iter().map(str::to_owned).collect())
+                let values = values.into_iter().map(str::to_owned).collect();
+                Domains { key: key.to_owned(), values, counted: None }
             })
             .collect()
+    }
+
+    /// The topology of a key as a spread counts it: its own where that matters, or else that of all nodes.
+    pub(crate) fn counted(&self, key: &str, counted: &Counted) -> Option<usize> {
+        let of_key = |domains: &&Domains| domains.key == key;
+        let own =
+            self.topologies.iter().position(|domains| of_key(&domains) && domains.counted.as_ref() == Some(counted));
+        own.or_else(|| self.topologies.iter().position(|domains| of_key(&domains) && domains.counted.is_none()))
+    }
+
+    /// Whether a node with these properties is counted.
+    pub(crate) fn counts<'b>(
+        &self,
+        counted: &Counted,
+        matching: &FixedBitSet,
+        tolerated: &FixedBitSet,
+        label: impl Fn(&str) -> Option<&'b str>,
+    ) -> bool {
+        counted.labels.is_none_or(|index| matching.contains(index))
+            && counted.tolerations.is_none_or(|index| tolerated.contains(index))
+            && counted.keys.iter().all(|key| key == HOSTNAME || label(key).is_some())
+    }
+
+    /// A label of a bin's node.
+    pub(crate) fn proto_label(&self, proto: &Proto, key: &str) -> Option<&str> {
+        match proto.source {
+            BinSource::Offering(host) => self.host_label(&self.host(host), key),
+            BinSource::Existing(node) => self.standing[node].label(key),
+        }
+    }
+
+    /// Adds a topology for each spread that does not count all nodes of a domain alike: some of those it counts, or of
+    /// those whose presence it counts, can stand where it does not look.
+    fn tell_counted_apart(&mut self, protos: &mut [Proto]) {
+        let mut own: BTreeSet<(usize, Counted)> = BTreeSet::new();
+        for owned in self.reading.profiles.iter().flat_map(|profile| &profile.owned) {
+            let Owned::Spread { key, pods, counted, .. } = owned else { continue };
+            let Some(topology) = self.topologies.iter().position(|domains| domains.key == *key) else { continue };
+            if own.contains(&(topology, counted.clone())) {
+                continue;
+            }
+            let others: Vec<&Form> =
+                self.forms.iter().filter(|form| form.member.contains(*pods) && !form.owned.contains(owned)).collect();
+            let owners: Vec<&Form> = self.forms.iter().filter(|form| form.owned.contains(owned)).collect();
+            let passes = |proto: &Proto| {
+                self.counts(counted, &proto.matching, &proto.tolerated, |key| self.proto_label(proto, key))
+            };
+            let (inside, outside): (Vec<&Proto>, Vec<&Proto>) = protos.iter().partition(|proto| passes(proto));
+            // Domains that come to be when a node is opened there for someone else.
+            let dormant: BTreeSet<u16> = inside
+                .iter()
+                .filter(|proto| proto.weight.is_some())
+                .filter_map(|proto| proto.domains[topology])
+                .filter(|domain| {
+                    let mut here = protos.iter().filter(|proto| proto.domains[topology] == Some(*domain));
+                    !here.any(|proto| owners.iter().any(|form| proto.holds(form)))
+                })
+                .collect();
+            let apart = outside.iter().any(|proto| {
+                others.iter().any(|form| proto.holds(form))
+                    || proto.weight.is_some() && proto.domains[topology].is_some_and(|domain| dormant.contains(&domain))
+            });
+            if apart {
+                own.insert((topology, counted.clone()));
+            }
+        }
+        for (topology, counted) in own {
+            let domains: Vec<Option<u16>> = protos
+                .iter()
+                .map(|proto| {
+                    let label = |key: &str| self.proto_label(proto, key);
+                    let inside = self.counts(&counted, &proto.matching, &proto.tolerated, label);
+                    proto.domains[topology].filter(|_| inside)
+                })
+                .collect();
+            protos.iter_mut().zip(domains).for_each(|(proto, domain)| proto.domains.push(domain));
+            let Domains { key, values, .. } = &self.topologies[topology];
+            let domains = Domains { key: key.clone(), values: values.clone(), counted: Some(counted) };
+            self.topologies.push(domains);
+        }
     }
 
     fn find_budgets(&self) -> Result<Vec<PoolBudget>, BuildError> {
@@ -231,15 +328,17 @@ impl<'a> Model<'a> {
         self.topologies
             .iter()
             .zip(index)
-            .map(|((key, _), values)| lookup(key).and_then(|value| values.get(value).copied()))
+            .map(|(Domains { key, .. }, values)| lookup(key).and_then(|value| values.get(value).copied()))
             .collect()
     }
 
-    fn find_protos(&self, existing_only: bool) -> Vec<Proto> {
+    fn find_protos(&mut self, existing_only: bool) -> Vec<Proto> {
         let values: Vec<HashMap<&str, u16>> = self
             .topologies
             .iter()
-            .map(|(_, values)| values.iter().enumerate().map(|(index, value)| (value.as_str(), index as u16)).collect())
+            .map(|domains| {
+                domains.values.iter().enumerate().map(|(index, value)| (value.as_str(), index as u16)).collect()
+            })
             .collect();
         let mut protos = Vec::new();
         if !existing_only {
@@ -264,7 +363,6 @@ impl<'a> Model<'a> {
                 place(*left).cmp(&place(*right)).then_with(|| name(*left).cmp(name(*right))).then(left.cmp(right))
             });
             protos = order.into_iter().map(|(domains, index)| self.proto(index, domains)).collect();
-            protos = undominated(protos);
         }
         for (index, node) in self.standing.iter().enumerate().filter(|(_, node)| node.usable) {
             protos.push(Proto {
@@ -280,6 +378,11 @@ impl<'a> Model<'a> {
                 flexible: None,
             });
         }
+        drop(values);
+        self.tell_counted_apart(&mut protos);
+        let (standing, for_sale) = protos.into_iter().partition(|proto| proto.weight.is_none());
+        let mut protos = undominated(for_sale);
+        protos.extend::<Vec<Proto>>(standing);
         protos
     }
 

@@ -7,6 +7,7 @@ use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::{PodAffinityTerm, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::model::Counted;
 use super::{BuildError, Options};
 use crate::kubernetes::ports::{HostPort, host_ports};
 use crate::kubernetes::quantity::Resources;
@@ -77,10 +78,8 @@ pub(crate) enum Owned {
         pods: usize,
         max_skew: u32,
         min_domains: Option<u32>,
-        /// Label requirements by which nodes are counted; `None` counts all nodes.
-        labels: Option<usize>,
-        /// Tolerations by which nodes are counted; `None` counts all nodes.
-        tolerations: Option<usize>,
+        /// The nodes that count.
+        counted: Counted,
     },
     /// Only in a domain with one of those pods.
     Together { key: String, pods: usize },
@@ -137,6 +136,15 @@ pub(crate) struct Reading {
     pub bound: Vec<Bound>,
     /// Levels of preference that occur, whether honoured or not.
     pub levels: BTreeSet<i32>,
+}
+
+impl Reading {
+    /// Pod sets with a pod that is bound already.
+    pub fn present(&self) -> FixedBitSet {
+        let mut present = FixedBitSet::with_capacity(self.pod_sets.len());
+        self.bound.iter().for_each(|bound| present.union_with(&bound.member));
+        present
+    }
 }
 
 /// Reads all pods of a snapshot.
@@ -351,6 +359,9 @@ impl Reader<'_> {
         }
         let tolerations = tolerations(spec.tolerations.as_deref().unwrap_or_default());
         let tolerations = self.reading.tolerations.insert_full(tolerations).0;
+        let firm = spec.topology_spread_constraints.iter().flatten();
+        let firm = firm.filter(|spread| spread.when_unsatisfiable == "DoNotSchedule");
+        let keys: BTreeSet<String> = firm.map(|spread| current_key(&spread.topology_key).to_owned()).collect();
         for spread in spec.topology_spread_constraints.iter().flatten() {
             let invalid = |problem: &str| {
                 BuildError::new(&object, format!("spec.topologySpreadConstraints ({}): {problem}", spread.topology_key))
@@ -386,8 +397,11 @@ impl Reader<'_> {
                 pods: self.reading.pod_sets.insert_full(PodSet { namespaces, selector }).0,
                 max_skew,
                 min_domains,
-                labels: honour(&spread.node_affinity_policy, "Honor").then_some(counted),
-                tolerations: honour(&spread.node_taints_policy, "Ignore").then_some(tolerations),
+                counted: Counted {
+                    labels: honour(&spread.node_affinity_policy, "Honor").then_some(counted),
+                    tolerations: honour(&spread.node_taints_policy, "Ignore").then_some(tolerations),
+                    keys: keys.iter().filter(|key| **key != spread.topology_key).cloned().collect(),
+                },
             });
         }
         let strict = self.options.preferences.contains(&TAINT_LEVEL);

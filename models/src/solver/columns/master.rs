@@ -128,7 +128,7 @@ impl<'a> Master<'a> {
             }
         }
         let total = |set: &ShapeSet| -> f64 { set.ones().map(|shape| f64::from(demand[shape])).sum() };
-        master.spreads(&total);
+        master.spreads(demand, &total);
         master.domain_caps();
         master.domain_exclusives(&total);
         master.domain_togethers(&total);
@@ -150,6 +150,7 @@ impl<'a> Master<'a> {
         self.extras.len() - 1
     }
 
+    /// Counts the units of a set in a domain.
     fn count(&mut self, row: usize, topology: usize, domain: usize, set: &ShapeSet, factor: f64) {
         self.topologies.push(topology);
         for shape in set.ones() {
@@ -157,38 +158,77 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// Counts the pods of a set in a domain.
+    fn count_pods(&mut self, row: usize, topology: usize, domain: usize, set: &ShapeSet) {
+        self.topologies.push(topology);
+        for shape in set.ones() {
+            let factor = f64::from(self.problem.shapes[shape].unit.pods);
+            self.domain_terms[shape].push(DomainTerm { topology, domain: domain as u16, row, factor });
+        }
+    }
+
     /// `N(d) - m <= max_skew` in each domain that owners stand in, with `m` a free minimum below every eligible `N(e)`.
-    fn spreads(&mut self, total: &dyn Fn(&ShapeSet) -> f64) {
+    fn spreads(&mut self, demand: &[u32], total: &dyn Fn(&ShapeSet) -> f64) {
         let problem = self.problem;
         for (index, rule) in problem.rules.spreads.iter().enumerate() {
             if rule.owners.is_clear() {
                 continue;
             }
             let eligible = rule.eligible.iter().filter(|eligible| **eligible).count();
-            let short = rule.min_domains.is_some_and(|least| (eligible as u32) < least);
-            let all = total(&rule.members) + rule.present.iter().map(|&count| f64::from(count)).sum::<f64>();
+            let missing = rule.min_domains.map_or(0, |least| (least as usize).saturating_sub(eligible));
+            let sleepers = (0..rule.present.len()).filter(|&at| rule.is_dormant(at) && !rule.eligible[at]).count();
+            let short = missing > sleepers;
+            let pods = |shape: usize| f64::from(problem.shapes[shape].unit.pods);
+            let placed: f64 = rule.members.ones().map(|shape| f64::from(demand[shape]) * pods(shape)).sum();
+            let all = placed + rule.present.iter().map(|&count| f64::from(count)).sum::<f64>();
             let level = if short || eligible == 0 { 0.0 } else { (all / eligible as f64).floor() };
             let minimum = self.extra(format!("least_{index}"), level, false);
+            // The minimum counts only once enough of the dormant domains are awake.
+            let enough = (missing > 0 && level > 0.0).then(|| {
+                let enough = self.extra(format!("enough_{index}"), 1.0, true);
+                let row = self.row(format!("enough_{index}"), f64::NEG_INFINITY, 0.0);
+                self.extras[minimum].terms.push((row, 1.0));
+                self.extras[enough].terms.push((row, -level));
+                let row = self.row(format!("awake_{index}"), f64::NEG_INFINITY, sleepers as f64);
+                self.extras[enough].terms.push((row, missing as f64));
+                row
+            });
             for domain in 0..rule.present.len() {
                 let present = f64::from(rule.present[domain]);
-                if rule.eligible[domain] && level > 0.0 {
-                    // present + placed >= minimum
+                let dormant = rule.is_dormant(domain) && !rule.eligible[domain];
+                if (rule.eligible[domain] || dormant) && level > 0.0 {
+                    // present + placed >= minimum, in a dormant domain only once a node wakes it
                     let row = self.row(format!("least_{index}_{domain}"), -present, f64::INFINITY);
-                    self.count(row, rule.topology, domain, &rule.members, 1.0);
+                    self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
+                    if dormant {
+                        let asleep = self.extra(format!("asleep_{index}_{domain}"), 1.0, true);
+                        self.extras[asleep].terms.push((row, level));
+                        if let Some(row) = enough {
+                            self.extras[asleep].terms.push((row, 1.0));
+                        }
+                        let nodes: f64 = demand.iter().map(|&units| f64::from(units)).sum();
+                        let row = self.row(format!("nodes_{index}_{domain}"), f64::NEG_INFINITY, nodes);
+                        self.extras[asleep].terms.push((row, nodes));
+                        for (bin, facts) in problem.bins.iter().enumerate() {
+                            if facts.domains[rule.topology] == Some(domain as u16) {
+                                self.bin_terms[bin].push((row, 1.0));
+                            }
+                        }
+                    }
                 }
                 let skew = f64::from(rule.max_skew);
                 let plain = rule.members.is_subset(&rule.owners) && rule.present[domain] == 0;
                 if plain {
                     let row = self.row(format!("skew_{index}_{domain}"), f64::NEG_INFINITY, skew);
-                    self.count(row, rule.topology, domain, &rule.members, 1.0);
+                    self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
                 } else {
                     // Judged only where an owner is placed: a binary opens the domain to owners.
-                    let most = (total(&rule.members) + present - skew).max(0.0);
+                    let most = (placed + present - skew).max(0.0);
                     let open = self.extra(format!("open_{index}_{domain}"), 1.0, true);
                     let row = self.row(format!("skew_{index}_{domain}"), f64::NEG_INFINITY, skew - present + most);
-                    self.count(row, rule.topology, domain, &rule.members, 1.0);
+                    self.count_pods(row, rule.topology, domain, &rule.members);
                     self.extras[minimum].terms.push((row, -1.0));
                     self.extras[open].terms.push((row, most));
                     let row = self.row(format!("opened_{index}_{domain}"), f64::NEG_INFINITY, 0.0);
@@ -205,7 +245,7 @@ impl<'a> Master<'a> {
             for domain in 0..rule.present.len() {
                 let room = rule.limit.saturating_sub(rule.present[domain]);
                 let row = self.row(format!("most_{index}_{domain}"), f64::NEG_INFINITY, f64::from(room));
-                self.count(row, rule.topology, domain, &rule.members, 1.0);
+                self.count_pods(row, rule.topology, domain, &rule.members);
             }
         }
     }

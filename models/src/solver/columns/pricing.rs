@@ -12,9 +12,20 @@ use crate::problem::{Pattern, Problem, fits};
 struct Item {
     shape: u32,
     most: u32,
+    /// Pods a unit.
+    pods: u32,
     demand: Vec<i64>,
     caps: Vec<usize>,
+    spreads: Vec<Spreading>,
     sides: Vec<(usize, usize)>,
+}
+
+/// What a unit is in a rule of spread over nodes: who is judged, who counts, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spreading {
+    rule: usize,
+    owner: bool,
+    member: bool,
 }
 
 /// What a bin holds, ready to be searched: the same for all bins of equal capacity, admission and rules.
@@ -27,6 +38,7 @@ pub struct Knapsack {
     capacity: Vec<i64>,
     scale: Vec<f64>,
     cap_limits: Vec<u32>,
+    spread_limits: Vec<i64>,
     exclusives: usize,
     /// By rule of company on a node: whether it must still be met here. Only a whole pattern can be judged by it.
     lonely: Vec<bool>,
@@ -60,6 +72,7 @@ impl Knapsack {
             cap_ids.push(index);
             cap_limits.push(cap.limit.saturating_sub(present));
         }
+        let spread_limits: Vec<i64> = rules.node_spreads.iter().map(|spread| spread.room(bin)).collect();
         for shape in problem.bins[bin].admits.ones().take_while(|shape| *shape < limits.len()) {
             let demand = problem.demand.row(shape);
             let mut most = limits[shape];
@@ -68,11 +81,23 @@ impl Knapsack {
                     most = most.min(u32::try_from((room / take).max(0)).unwrap_or(u32::MAX));
                 }
             }
+            let pods = problem.shapes[shape].unit.pods.max(1);
             let mut caps = Vec::new();
             for &index in &cap_ids {
                 if rules.node_caps[index].members.contains(shape) {
-                    most = most.min(cap_limits[index]);
+                    most = most.min(cap_limits[index] / pods);
                     caps.push(index);
+                }
+            }
+            let mut spreads = Vec::new();
+            for (rule, spread) in rules.node_spreads.iter().enumerate() {
+                let (owner, member) = (spread.owners.contains(shape), spread.members.contains(shape));
+                if owner || member {
+                    spreads.push(Spreading { rule, owner, member });
+                }
+                if owner {
+                    let taken = if member { i64::from(pods) } else { 0 };
+                    most = if spread_limits[rule] < taken { 0 } else { most };
                 }
             }
             let mut sides = Vec::new();
@@ -85,7 +110,7 @@ impl Knapsack {
                 }
             }
             if most > 0 {
-                items.push(Item { shape: shape as u32, most, demand: demand.to_vec(), caps, sides });
+                items.push(Item { shape: shape as u32, most, pods, demand: demand.to_vec(), caps, spreads, sides });
             }
         }
         // A resource that all units together can't exhaust never binds.
@@ -116,6 +141,7 @@ impl Knapsack {
             capacity,
             scale,
             cap_limits,
+            spread_limits,
             exclusives: rules.node_exclusives.len(),
             judged: lonely.contains(&true),
             lonely,
@@ -150,6 +176,7 @@ impl Knapsack {
     pub fn same(&self, other: &Knapsack) -> bool {
         self.capacity == other.capacity
             && self.cap_limits == other.cap_limits
+            && self.spread_limits == other.spread_limits
             && self.lonely == other.lonely
             && self.hosted == other.hosted
             && self.items.len() == other.items.len()
@@ -257,6 +284,7 @@ impl Knapsack {
             weights,
             room: self.capacity.clone(),
             cap_room: self.cap_limits.clone(),
+            spread_used: vec![(0, 0); self.spread_limits.len()],
             side_used: vec![[0; 2]; self.exclusives],
             taken: Vec::new(),
             best: target.max(0.0),
@@ -316,6 +344,7 @@ impl Knapsack {
             weights: &weights,
             room: self.capacity.clone(),
             cap_room: self.cap_limits.clone(),
+            spread_used: vec![(0, 0); self.spread_limits.len()],
             side_used: vec![[0; 2]; self.exclusives],
             taken: Vec::new(),
             best: target,
@@ -345,6 +374,8 @@ struct Search<'a> {
     weights: &'a [f64],
     room: Vec<i64>,
     cap_room: Vec<u32>,
+    /// By rule of spread over nodes: units taken that are judged, and pods taken that count.
+    spread_used: Vec<(u32, i64)>,
     side_used: Vec<[u32; 2]>,
     taken: Vec<(usize, u32)>,
     best: f64,
@@ -387,7 +418,20 @@ impl Search<'_> {
             }
         }
         for &cap in &item.caps {
-            most = most.min(self.cap_room[cap]);
+            most = most.min(self.cap_room[cap] / item.pods);
+        }
+        for spreading in &item.spreads {
+            let (owners, members) = self.spread_used[spreading.rule];
+            if owners == 0 && !spreading.owner {
+                continue;
+            }
+            let room = self.knapsack.spread_limits[spreading.rule] - members;
+            if room < 0 {
+                return 0;
+            }
+            if spreading.member {
+                most = most.min(u32::try_from(room / i64::from(item.pods)).unwrap_or(u32::MAX));
+            }
         }
         if item.sides.iter().any(|&(exclusive, side)| self.side_used[exclusive][1 - side] > 0) {
             return 0;
@@ -401,7 +445,12 @@ impl Search<'_> {
             *room -= take * i64::from(units);
         }
         for &cap in &taken.caps {
-            self.cap_room[cap] -= units;
+            self.cap_room[cap] -= units * taken.pods;
+        }
+        for spreading in &taken.spreads {
+            let used = &mut self.spread_used[spreading.rule];
+            used.0 += if spreading.owner { units } else { 0 };
+            used.1 += if spreading.member { i64::from(units * taken.pods) } else { 0 };
         }
         for &(exclusive, side) in &taken.sides {
             self.side_used[exclusive][side] += units;
@@ -416,7 +465,12 @@ impl Search<'_> {
                 *room += take * i64::from(units);
             }
             for &cap in &taken.caps {
-                self.cap_room[cap] += units;
+                self.cap_room[cap] += units * taken.pods;
+            }
+            for spreading in &taken.spreads {
+                let used = &mut self.spread_used[spreading.rule];
+                used.0 -= if spreading.owner { units } else { 0 };
+                used.1 -= if spreading.member { i64::from(units * taken.pods) } else { 0 };
             }
             for &(exclusive, side) in &taken.sides {
                 self.side_used[exclusive][side] -= units;

@@ -6,6 +6,8 @@ use crate::problem::Problem;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeRules {
     pub caps: Vec<usize>,
+    /// Spreads over nodes in which the shape is judged or counts.
+    pub spreads: Vec<usize>,
     /// Exclusive rules in which the shape is on the left.
     pub left: Vec<usize>,
     /// Exclusive rules in which the shape is on the right.
@@ -125,6 +127,11 @@ impl<'p> Index<'p> {
         &self.capacity[bin * self.resources..(bin + 1) * self.resources]
     }
 
+    /// Pods that one unit of a shape holds.
+    pub fn pods(&self, shape: usize) -> u32 {
+        self.problem.shapes[shape].unit.pods.max(1)
+    }
+
     /// Where a unit of the shape counts when it stands on a node of the bin.
     pub fn slot(&self, shape: usize, bin: usize) -> usize {
         self.slot_of[shape * self.tuples.len() + self.tuple_of[bin]] as usize
@@ -146,7 +153,7 @@ impl<'p> Index<'p> {
         for &rule in &self.node_rules[shape].caps {
             let cap = &self.problem.rules.node_caps[rule];
             let present = cap.present.get(&bin).copied().unwrap_or(0);
-            most = most.min(i64::from(cap.limit.saturating_sub(present)));
+            most = most.min(i64::from(cap.limit.saturating_sub(present) / self.pods(shape)));
         }
         most as u32
     }
@@ -191,6 +198,9 @@ fn node_rules(problem: &Problem) -> Vec<NodeRules> {
     let mut by_shape = vec![NodeRules::default(); problem.shapes.len()];
     for (index, rule) in problem.rules.node_caps.iter().enumerate() {
         rule.members.ones().for_each(|shape| by_shape[shape].caps.push(index));
+    }
+    for (index, rule) in problem.rules.node_spreads.iter().enumerate() {
+        rule.owners.union(&rule.members).for_each(|shape| by_shape[shape].spreads.push(index));
     }
     for (index, rule) in problem.rules.node_exclusives.iter().enumerate() {
         rule.left.ones().for_each(|shape| by_shape[shape].left.push(index));

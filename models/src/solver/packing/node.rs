@@ -70,8 +70,8 @@ impl Node {
         self.counts.retain(|(_, count)| *count > 0);
     }
 
-    /// How many more units of a shape, `wanted` at most, the node takes by admission, capacity, caps, exclusives and
-    /// flexibility; whether it has the company it needs is [`Node::accompanied`]'s to say.
+    /// How many more units of a shape, `wanted` at most, the node takes by admission, capacity, caps, spreads, exclusives
+    /// and flexibility; whether it has the company it needs is [`Node::accompanied`]'s to say.
     pub fn most(&self, index: &Index, shape: usize, wanted: u32) -> u32 {
         if wanted == 0 || !index.problem.bins[self.bin].admits.contains(shape) {
             return 0;
@@ -89,8 +89,22 @@ impl Node {
         let rules = &index.node_rules[shape];
         for &rule in &rules.caps {
             let cap = &index.problem.rules.node_caps[rule];
-            let held = self.held(&cap.members) + cap.present.get(&self.bin).copied().unwrap_or(0);
-            most = most.min(i64::from(cap.limit.saturating_sub(held)));
+            let held = self.held(index, &cap.members) + cap.present.get(&self.bin).copied().unwrap_or(0);
+            most = most.min(i64::from(cap.limit.saturating_sub(held) / index.pods(shape)));
+        }
+        for &rule in &rules.spreads {
+            let spread = &index.problem.rules.node_spreads[rule];
+            let owner = spread.owners.contains(shape);
+            if !owner && !self.holds_any(&spread.owners) {
+                continue;
+            }
+            let room = spread.room(self.bin) - i64::from(self.held(index, &spread.members));
+            if room < 0 {
+                return 0;
+            }
+            if spread.members.contains(shape) {
+                most = most.min(room / i64::from(index.pods(shape)));
+            }
         }
         for &rule in &rules.left {
             if self.holds_any(&index.problem.rules.node_exclusives[rule].right) {
@@ -160,9 +174,10 @@ impl Node {
         })
     }
 
-    /// Units it holds of the shapes in a set.
-    pub fn held(&self, set: &crate::problem::ShapeSet) -> u32 {
-        self.counts.iter().filter(|(shape, _)| set.contains(*shape as usize)).map(|(_, units)| units).sum()
+    /// Pods it holds of the shapes in a set.
+    fn held(&self, index: &Index, set: &crate::problem::ShapeSet) -> u32 {
+        let members = self.counts.iter().filter(|(shape, _)| set.contains(*shape as usize));
+        members.map(|&(shape, units)| units * index.pods(shape as usize)).sum()
     }
 
     fn holds_any(&self, set: &crate::problem::ShapeSet) -> bool {
@@ -229,7 +244,13 @@ impl Node {
             }
             for &rule in &index.node_rules[shape].caps {
                 let cap = &problem.rules.node_caps[rule];
-                if self.held(&cap.members) + cap.present.get(&bin).copied().unwrap_or(0) > cap.limit {
+                if self.held(index, &cap.members) + cap.present.get(&bin).copied().unwrap_or(0) > cap.limit {
+                    return false;
+                }
+            }
+            for &rule in &index.node_rules[shape].spreads {
+                let spread = &problem.rules.node_spreads[rule];
+                if self.holds_any(&spread.owners) && i64::from(self.held(index, &spread.members)) > spread.room(bin) {
                     return false;
                 }
             }

@@ -166,7 +166,6 @@ impl<'i, 'p> Packing<'i, 'p> {
     pub fn trim(&mut self) {
         let mut tally = self.tally();
         while let Some(excess) = tally.broken() {
-            let mut units = u32::try_from(excess.units).unwrap_or(u32::MAX);
             let mut chosen: Option<(i32, usize, usize)> = None;
             for (position, group) in self.groups.iter().enumerate() {
                 for &(shape, _) in &group.node.counts {
@@ -179,7 +178,9 @@ impl<'i, 'p> Packing<'i, 'p> {
                 }
             }
             let Some((_, mut position, shape)) = chosen else { return };
-            units = units.min(self.groups[position].node.units(shape));
+            let units = excess.pods.div_ceil(u64::from(self.index.pods(shape)));
+            let held = self.groups[position].node.units(shape);
+            let units = u32::try_from(units).unwrap_or(u32::MAX).min(held);
             if self.groups[position].copies > 1 {
                 self.groups[position].copies -= 1;
                 let node = self.groups[position].node.clone();

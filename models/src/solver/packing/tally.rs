@@ -1,4 +1,4 @@
-//! Units counted by domain, as the rules across nodes count them.
+//! Pods counted by domain, as the rules across nodes count them.
 
 use super::index::Index;
 
@@ -62,6 +62,7 @@ impl<'i, 'p> Tally<'i, 'p> {
     fn change(&mut self, slot: usize, units: i64) {
         let slot = &self.index.slots[slot];
         let rules = &self.index.problem.rules;
+        let units = units * i64::from(self.index.pods(slot.shape));
         let bump = |counts: &mut Vec<u64>, topology: usize| {
             if let Some(domain) = slot.tuple[topology] {
                 counts[usize::from(domain)] = counts[usize::from(domain)].saturating_add_signed(units);
@@ -96,6 +97,7 @@ impl<'i, 'p> Tally<'i, 'p> {
     pub fn allows(&self, slot: usize) -> bool {
         let slot = &self.index.slots[slot];
         let rules = &self.index.problem.rules;
+        let pods = u64::from(self.index.pods(slot.shape));
         self.parts[slot.shape].iter().all(|&part| match part {
             Part::Spread { rule, owner, member } => {
                 let spread = &rules.spreads[rule];
@@ -103,7 +105,7 @@ impl<'i, 'p> Tally<'i, 'p> {
                 if owner && !spread.eligible[domain] {
                     return false;
                 }
-                let more = u64::from(member);
+                let more = if member { pods } else { 0 };
                 !(owner || self.spread_owners[rule][domain] > 0)
                     || self.spread_members[rule][domain] + more
                         <= self.least(rule, domain, more) + u64::from(spread.max_skew)
@@ -111,7 +113,7 @@ impl<'i, 'p> Tally<'i, 'p> {
             Part::Cap { rule } => {
                 let cap = &rules.domain_caps[rule];
                 slot.tuple[cap.topology]
-                    .is_none_or(|domain| self.caps[rule][usize::from(domain)] < u64::from(cap.limit))
+                    .is_none_or(|domain| self.caps[rule][usize::from(domain)] + pods <= u64::from(cap.limit))
             }
             Part::Left { rule } => slot.tuple[rules.domain_exclusives[rule].topology]
                 .is_none_or(|domain| self.right[rule][usize::from(domain)] == 0),
@@ -139,12 +141,14 @@ impl<'i, 'p> Tally<'i, 'p> {
     /// The least count of an eligible domain with `more` units added to `domain`; 0 where too few are eligible.
     fn least(&self, rule: usize, domain: usize, more: u64) -> u64 {
         let spread = &self.index.problem.rules.spreads[rule];
-        let eligible = || spread.eligible.iter().enumerate().filter(|(_, eligible)| **eligible);
-        if spread.min_domains.is_some_and(|least| (eligible().count() as u32) < least) {
+        let eligible = spread.eligible.iter().filter(|eligible| **eligible).count();
+        if spread.min_domains.is_some_and(|least| (eligible as u32) < least) {
             return 0;
         }
         let counts = &self.spread_members[rule];
-        eligible().map(|(other, _)| counts[other] + if other == domain { more } else { 0 }).min().unwrap_or(0)
+        // A dormant domain is thought of as awake: nodes of others may be opened there.
+        let awake = (0..counts.len()).filter(|domain| spread.eligible[*domain] || spread.is_dormant(*domain));
+        awake.map(|other| counts[other] + if other == domain { more } else { 0 }).min().unwrap_or(0)
     }
 
     /// A domain rule that is broken, as what must go: one of these shapes must leave that domain of that topology
@@ -154,7 +158,7 @@ impl<'i, 'p> Tally<'i, 'p> {
         let rules = &problem.rules;
         for (index, rule) in rules.domain_togethers.iter().enumerate() {
             let excess =
-                |domain, units| Some(Excess { shapes: rule.members.clone(), topology: rule.topology, domain, units });
+                |domain, pods| Some(Excess { shapes: rule.members.clone(), topology: rule.topology, domain, pods });
             if self.astray[index] > 0 {
                 return excess(None, self.astray[index]);
             }
@@ -175,9 +179,9 @@ impl<'i, 'p> Tally<'i, 'p> {
             for domain in 0..self.left[index].len() {
                 let (left, right) = (self.left[index][domain], self.right[index][domain]);
                 if left > 0 && right > 0 {
-                    let (set, units) = if left < right { (&rule.left, left) } else { (&rule.right, right) };
+                    let (set, pods) = if left < right { (&rule.left, left) } else { (&rule.right, right) };
                     let domain = Some(domain as u16);
-                    return Some(Excess { shapes: set.clone(), topology: rule.topology, domain, units });
+                    return Some(Excess { shapes: set.clone(), topology: rule.topology, domain, pods });
                 }
             }
         }
@@ -186,8 +190,8 @@ impl<'i, 'p> Tally<'i, 'p> {
                 let most = u64::from(rule.limit.max(rule.present[domain]));
                 if count > most {
                     let domain = Some(domain as u16);
-                    let units = count - most;
-                    return Some(Excess { shapes: rule.members.clone(), topology: rule.topology, domain, units });
+                    let pods = count - most;
+                    return Some(Excess { shapes: rule.members.clone(), topology: rule.topology, domain, pods });
                 }
             }
         }
@@ -198,13 +202,13 @@ impl<'i, 'p> Tally<'i, 'p> {
                 if self.spread_owners[index][domain] > 0 && count > most {
                     let placed = count - u64::from(rule.present[domain]);
                     // Where what was there already is too much, no owner may stay.
-                    let (shapes, units) = if count - most > placed {
+                    let (shapes, pods) = if count - most > placed {
                         (rule.owners.clone(), self.spread_owners[index][domain])
                     } else {
                         (rule.members.clone(), count - most)
                     };
                     let domain = Some(domain as u16);
-                    return Some(Excess { shapes, topology: rule.topology, domain, units });
+                    return Some(Excess { shapes, topology: rule.topology, domain, pods });
                 }
             }
         }
@@ -212,15 +216,15 @@ impl<'i, 'p> Tally<'i, 'p> {
     }
 }
 
-/// Units that must leave a domain.
+/// Pods that must leave a domain.
 #[derive(Clone, Debug)]
 pub(crate) struct Excess {
-    /// Units of any of these shapes.
+    /// Pods of any of these shapes.
     pub shapes: crate::problem::ShapeSet,
     pub topology: usize,
     pub domain: Option<u16>,
     /// So many of them.
-    pub units: u64,
+    pub pods: u64,
 }
 
 fn parts_by_shape(index: &Index) -> Vec<Vec<Part>> {

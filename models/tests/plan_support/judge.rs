@@ -1,0 +1,122 @@
+//! One random cluster planned, checked, and compared with brute force.
+
+use supercargo_models::catalog::Catalog;
+use supercargo_models::kubernetes::Snapshot;
+use supercargo_models::plan::Plan;
+use supercargo_models::plan::verify::{VerifyOptions, verify};
+use supercargo_models::planner;
+use supercargo_models::problem::build::Options;
+use supercargo_models::solver::{Control, Method, Settings, Status, solve};
+
+use super::brute::{Worth, better};
+use super::random::Case;
+
+/// No clock: what ends a stage is counted in rounds, so that a case is the same on every machine.
+struct Unhurried;
+
+impl Control for Unhurried {
+    fn remaining_seconds(&self) -> f64 {
+        f64::INFINITY
+    }
+}
+
+/// Rounds of each stage.
+const ROUNDS: u64 = 100;
+
+fn plan_of(snapshot: &Snapshot, catalog: &Catalog, method: Method) -> Result<Plan, String> {
+    let settings = Settings { method, threads: 1, iterations: Some(ROUNDS), ..Settings::default() };
+    let options = Options::default();
+    planner::plan(snapshot, catalog, &options, &settings, &Unhurried, &|problem, settings, control| {
+        solve(problem, settings, control)
+    })
+    .map_err(|error| error.to_string())
+}
+
+fn fail(message: String, snapshot: &Snapshot, plan: &Plan) -> String {
+    let groups: Vec<String> = snapshot
+        .pending
+        .iter()
+        .map(|group| format!("{} x{}: {}", group.owner.name, group.names.count(), json(&*group.spec)))
+        .collect();
+    let nodes = snapshot
+        .nodes
+        .iter()
+        .map(|node| format!("{} {} {}", json(&node.metadata), json(&node.spec), json(&node.status)));
+    let there: Vec<String> = nodes.chain(snapshot.bound.iter().map(json)).collect();
+    let pools: Vec<String> = snapshot.node_pools.iter().map(|pool| json(&pool.spec)).collect();
+    format!(
+        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\nthere {there:#?}",
+        json(&plan.summary),
+        places(plan),
+        json(&plan.existing_nodes),
+        plan.unschedulable,
+        plan.notes,
+    )
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn places(plan: &Plan) -> String {
+    let place = |node: &supercargo_models::plan::PlannedNode| {
+        format!(
+            "{} {} {} {}: {}",
+            node.node_pool,
+            node.instance_type,
+            node.zone,
+            node.capacity_type,
+            node.pods.join(" ")
+        )
+    };
+    plan.nodes.iter().map(place).collect::<Vec<_>>().join("; ")
+}
+
+/// Plans the case and judges the plan; an error says what is wrong, with all it takes to see why.
+pub fn holds_up(case: &Case, method: Method) -> Result<(), String> {
+    let (snapshot, catalog) = (case.snapshot(), case.catalog());
+    let options = VerifyOptions::default();
+    let plan = plan_of(&snapshot, &catalog, method)?;
+    if let Err(broken) = verify(&snapshot, &catalog, &options, &plan) {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        return Err(fail(format!("the plan is wrong: {broken:#?}"), &snapshot, &plan));
+    }
+    // With weights cost comes after the weight, and what the greedy leaves over is no claim.
+    if case.has_weights() || method == Method::Greedy {
+        return Ok(());
+    }
+    let found = Worth { left_over: plan.summary.unschedulable as u32, cost: plan.summary.hourly_cost };
+    let same: Vec<u32> = snapshot
+        .pending
+        .iter()
+        .map(|group| {
+            let own = (0..group.names.count()).map(|pod| format!("{}/{}", group.namespace, group.names.name(pod)));
+            let left = |pod: &String| plan.unschedulable.iter().any(|left| left.pod == *pod);
+            own.filter(left).count() as u32
+        })
+        .collect();
+    // Pods that follow others are left over with them; without those others they could stand alone.
+    if found.left_over > 0 && case.has_followers() {
+        return Ok(());
+    }
+    let Some((best, shown)) = better(&snapshot, &catalog, &options, found, &same) else { return Ok(()) };
+    let shown =
+        || shown.as_ref().map_or_else(String::new, |plan| format!("{} | {}", places(plan), json(&plan.existing_nodes)));
+    if best.left_over < found.left_over {
+        return Err(fail(
+            format!("{} more could be placed: {}", found.left_over - best.left_over, shown()),
+            &snapshot,
+            &plan,
+        ));
+    }
+    let gain = found.cost - best.cost;
+    if plan.summary.status == Status::Optimal && gain > 1e-6 {
+        return Err(fail(format!("called optimal, but ${} is enough: {}", best.cost, shown()), &snapshot, &plan));
+    }
+    let bound = plan.summary.lower_bound.unwrap_or(0.0);
+    // The bound speaks of the pods that are placed; where some are left over they may be others.
+    if found.left_over == 0 && bound > best.cost + 1e-6 {
+        return Err(fail(format!("the bound is above the optimum ${}: {}", best.cost, shown()), &snapshot, &plan));
+    }
+    Ok(())
+}

@@ -1,0 +1,377 @@
+//! Small random clusters: what is for sale, what waits, what is there.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use supercargo_models::catalog::Catalog;
+use supercargo_models::kubernetes::Snapshot;
+
+use super::{bound, catalog, instance, node, pool, workload};
+
+const ZONES: [&str; 3] = ["a", "b", "c"];
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
+
+/// An instance type: CPUs, GiB, pods, Graviton or not, zones as bits, whether spot is sold, cents an hour.
+#[derive(Clone, Debug)]
+pub struct TypeSpec {
+    cpu: u32,
+    memory: u64,
+    pods: u32,
+    arm: bool,
+    zones: u8,
+    spot: bool,
+    cents: u32,
+}
+
+/// A pool: which requirement, tainted or not, weight, limit, `minValues`.
+#[derive(Clone, Debug)]
+pub struct PoolSpec {
+    requirement: u8,
+    taint: bool,
+    weight: Option<u8>,
+    limit: Option<(bool, u8)>,
+    min_values: Option<u8>,
+}
+
+/// A rule of a workload; `target` is the workload it selects, itself included.
+#[derive(Clone, Debug)]
+pub enum RuleSpec {
+    Zone(u8),
+    Spot(bool),
+    Arch(bool),
+    ZoneNotIn(u8),
+    LargeOrZone(u8),
+    Team,
+    Spread { key: u8, skew: u8, target: u8, min_domains: Option<u8>, ignore_affinity: bool, honor_taints: bool },
+    Affinity { key: u8, target: u8 },
+    Anti { key: u8, target: u8 },
+    Port(u8),
+    Volume(u8),
+}
+
+/// A workload: pods, quarters of a CPU, quarters of a GiB, rules.
+#[derive(Clone, Debug)]
+pub struct WorkSpec {
+    count: u32,
+    cpu: u32,
+    memory: u32,
+    tolerates: bool,
+    rules: Vec<RuleSpec>,
+}
+
+/// A pod on a node: whose labels it bears, quarters of a CPU, and whom it keeps away from its zone or node.
+type BoundPod = (u8, u32, Option<(u8, u8)>);
+
+/// A node that is there, with pods: which workload's labels, quarters of a CPU, whom it keeps away from its zone or node.
+#[derive(Clone, Debug)]
+pub struct NodeSpec {
+    cpu: u32,
+    zone: u8,
+    taint: bool,
+    pooled: bool,
+    bound: Vec<BoundPod>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug)]
+pub struct Case {
+    types: Vec<TypeSpec>,
+    pools: Vec<PoolSpec>,
+    work: Vec<WorkSpec>,
+    nodes: Vec<NodeSpec>,
+    daemon: Option<(u32, bool)>,
+}
+
+/// The most pods of a case.
+const MOST_PODS: u32 = 6;
+
+fn type_spec() -> impl Strategy<Value = TypeSpec> {
+    (1..=4_u32, 1..=6_u64, 2..=6_u32, prop::bool::weighted(0.25), 1..8_u8, any::<bool>(), 4..40_u32).prop_map(
+        |(cpu, memory, pods, arm, zones, spot, cents)| TypeSpec { cpu, memory, pods, arm, zones, spot, cents },
+    )
+}
+
+fn pool_spec() -> impl Strategy<Value = PoolSpec> {
+    (
+        0..9_u8,
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.3, 1..3_u8),
+        prop::option::weighted(0.2, (any::<bool>(), 1..6_u8)),
+        prop::option::weighted(0.15, 1..3_u8),
+    )
+        .prop_map(|(requirement, taint, weight, limit, min_values)| PoolSpec {
+            requirement,
+            taint,
+            weight,
+            limit,
+            min_values,
+        })
+}
+
+fn rule_spec() -> impl Strategy<Value = RuleSpec> {
+    prop_oneof![
+        1 => (0..3_u8).prop_map(RuleSpec::Zone),
+        1 => any::<bool>().prop_map(RuleSpec::Spot),
+        1 => any::<bool>().prop_map(RuleSpec::Arch),
+        1 => (0..3_u8).prop_map(RuleSpec::ZoneNotIn),
+        1 => (0..3_u8).prop_map(RuleSpec::LargeOrZone),
+        1 => Just(RuleSpec::Team),
+        4 => (0..3_u8, 1..3_u8, 0..4_u8, prop::option::weighted(0.2, 2..4_u8), prop::bool::weighted(0.2),
+              prop::bool::weighted(0.2))
+            .prop_map(|(key, skew, target, min_domains, ignore_affinity, honor_taints)| RuleSpec::Spread {
+                key, skew, target, min_domains, ignore_affinity, honor_taints
+            }),
+        2 => (0..2_u8, 0..4_u8).prop_map(|(key, target)| RuleSpec::Affinity { key, target }),
+        3 => (0..2_u8, 0..4_u8).prop_map(|(key, target)| RuleSpec::Anti { key, target }),
+        1 => (0..2_u8).prop_map(RuleSpec::Port),
+        1 => (0..3_u8).prop_map(RuleSpec::Volume),
+    ]
+}
+
+fn work_spec() -> impl Strategy<Value = WorkSpec> {
+    (1..=3_u32, 1..=8_u32, 1..=8_u32, prop::bool::weighted(0.4), prop::collection::vec(rule_spec(), 0..3))
+        .prop_map(|(count, cpu, memory, tolerates, rules)| WorkSpec { count, cpu, memory, tolerates, rules })
+}
+
+fn node_spec() -> impl Strategy<Value = NodeSpec> {
+    let pods = (0..4_u8, 1..4_u32, prop::option::weighted(0.2, (0..2_u8, 0..3_u8)));
+    (1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), prop::collection::vec(pods, 0..3))
+        .prop_map(|(cpu, zone, taint, pooled, bound)| NodeSpec { cpu, zone, taint, pooled, bound })
+}
+
+/// Random clusters.
+pub fn case() -> impl Strategy<Value = Case> {
+    (
+        prop::collection::vec(type_spec(), 1..4),
+        prop::collection::vec(pool_spec(), 1..3),
+        prop::collection::vec(work_spec(), 1..4),
+        prop::collection::vec(node_spec(), 0..3),
+        prop::option::weighted(0.3, (1..4_u32, any::<bool>())),
+    )
+        .prop_map(|(types, pools, work, nodes, daemon)| Case { types, pools, work, nodes, daemon })
+}
+
+fn taint() -> Value {
+    json!([{"key": "team", "value": "x", "effect": "NoSchedule"}])
+}
+
+fn key(index: u8) -> &'static str {
+    [ZONE, HOSTNAME, CAPACITY_TYPE][usize::from(index)]
+}
+
+fn selector(target: u8) -> Value {
+    // The last target is everyone.
+    if target == 3 { json!({}) } else { json!({"matchLabels": {"app": format!("w{target}")}}) }
+}
+
+impl PoolSpec {
+    fn requirements(&self) -> Value {
+        let mut list = match self.requirement {
+            1 => json!([{"key": ZONE, "operator": "In", "values": ["a", "b"]}]),
+            2 => json!([{"key": CAPACITY_TYPE, "operator": "NotIn", "values": ["spot"]}]),
+            3 => json!([{"key": "karpenter.k8s.aws/instance-cpu", "operator": "Gte", "values": ["2"]}]),
+            4 => json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]),
+            5 => json!([{"key": "example.com/team", "operator": "In", "values": ["x", "y"]}]),
+            6 => json!([{"key": "karpenter.k8s.aws/instance-cpu", "operator": "Lt", "values": ["4"]}]),
+            7 => json!([{"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "DoesNotExist"}]),
+            _ => json!([]),
+        };
+        if let (Some(least), Some(list)) = (self.min_values, list.as_array_mut()) {
+            let any = json!({"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": least});
+            list.push(any);
+        }
+        list
+    }
+}
+
+impl WorkSpec {
+    fn spec(&self, index: usize, claims: &mut Vec<(String, u8)>) -> Value {
+        let mut spec = json!({});
+        let mut selects = json!({});
+        let mut expressions: Vec<Value> = Vec::new();
+        let (mut spreads, mut near, mut apart) = (Vec::new(), Vec::new(), Vec::new());
+        let mut volumes = Vec::new();
+        let mut ports = Vec::new();
+        let mut terms: Option<Value> = None;
+        for rule in &self.rules {
+            match rule {
+                RuleSpec::Zone(zone) => selects[ZONE] = json!(ZONES[usize::from(*zone)]),
+                RuleSpec::Spot(spot) => selects[CAPACITY_TYPE] = json!(if *spot { "spot" } else { "on-demand" }),
+                RuleSpec::Arch(arm) => selects["kubernetes.io/arch"] = json!(if *arm { "arm64" } else { "amd64" }),
+                RuleSpec::Team => selects["example.com/team"] = json!("x"),
+                RuleSpec::ZoneNotIn(zone) => {
+                    expressions.push(json!({"key": ZONE, "operator": "NotIn", "values": [ZONES[usize::from(*zone)]]}))
+                }
+                RuleSpec::LargeOrZone(zone) => {
+                    terms = Some(json!([
+                        {"matchExpressions": [{"key": "karpenter.k8s.aws/instance-cpu", "operator": "Gt", "values": ["2"]}]},
+                        {"matchExpressions": [{"key": ZONE, "operator": "In", "values": [ZONES[usize::from(*zone)]]}]}
+                    ]));
+                }
+                RuleSpec::Spread { key: by, skew, target, min_domains, ignore_affinity, honor_taints } => {
+                    let mut spread = json!({"topologyKey": key(*by), "maxSkew": skew, "labelSelector": selector(*target),
+                        "whenUnsatisfiable": "DoNotSchedule"});
+                    if let Some(least) = min_domains {
+                        spread["minDomains"] = json!(least);
+                    }
+                    if *ignore_affinity {
+                        spread["nodeAffinityPolicy"] = json!("Ignore");
+                    }
+                    if *honor_taints {
+                        spread["nodeTaintsPolicy"] = json!("Honor");
+                    }
+                    spreads.push(spread);
+                }
+                RuleSpec::Affinity { key: by, target } => {
+                    near.push(json!({"topologyKey": key(*by), "labelSelector": selector(*target)}));
+                }
+                RuleSpec::Anti { key: by, target } => {
+                    apart.push(json!({"topologyKey": key(*by), "labelSelector": selector(*target)}));
+                }
+                RuleSpec::Port(port) => ports.push(json!({"containerPort": 80, "hostPort": 8000 + u32::from(*port)})),
+                RuleSpec::Volume(zone) => {
+                    let claim = format!("claim-{index}-{}", volumes.len());
+                    volumes.push(json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}));
+                    claims.push((claim, *zone));
+                }
+            }
+        }
+        if !expressions.is_empty() {
+            let more = json!({"matchExpressions": expressions});
+            terms = Some(match terms {
+                None => json!([more]),
+                Some(mut list) => {
+                    list.as_array_mut().into_iter().for_each(|list| list.push(more.clone()));
+                    list
+                }
+            });
+        }
+        let required = "requiredDuringSchedulingIgnoredDuringExecution";
+        if let Some(terms) = terms {
+            spec["affinity"]["nodeAffinity"][required]["nodeSelectorTerms"] = terms;
+        }
+        if !near.is_empty() {
+            spec["affinity"]["podAffinity"][required] = json!(near);
+        }
+        if !apart.is_empty() {
+            spec["affinity"]["podAntiAffinity"][required] = json!(apart);
+        }
+        if !spreads.is_empty() {
+            spec["topologySpreadConstraints"] = json!(spreads);
+        }
+        if selects != json!({}) {
+            spec["nodeSelector"] = selects;
+        }
+        if !volumes.is_empty() {
+            spec["volumes"] = json!(volumes);
+        }
+        if self.tolerates {
+            spec["tolerations"] = json!([{"key": "team", "operator": "Exists"}]);
+        }
+        if !ports.is_empty() {
+            let requests = json!({"cpu": format!("{}m", self.cpu * 250), "memory": format!("{}Mi", self.memory * 256)});
+            spec["containers"] = json!([{"name": "main", "ports": ports, "resources": {"requests": requests}}]);
+        }
+        spec
+    }
+}
+
+impl Case {
+    /// What is for sale.
+    pub fn catalog(&self) -> Catalog {
+        let types = self.types.iter().enumerate().map(|(index, kind)| {
+            let price = f64::from(kind.cents) / 100.0;
+            let zones = ZONES.into_iter().enumerate().filter(|(zone, _)| kind.zones & (1 << zone) != 0);
+            let sold: Vec<(&str, &str, f64)> = zones
+                .flat_map(|(at, zone)| {
+                    // Spot prices differ by zone, on-demand ones don't.
+                    let spot = (zone, "spot", ((price * 0.4 + 0.01 * at as f64) * 1000.0).round() / 1000.0);
+                    [(zone, "on-demand", price)].into_iter().chain(kind.spot.then_some(spot))
+                })
+                .collect();
+            let arch = if kind.arm { "arm64" } else { "amd64" };
+            instance(&format!("m{index}.size"), arch, kind.cpu * 1000, kind.memory * 1024, kind.pods, &sold)
+        });
+        catalog(types.collect())
+    }
+
+    /// What waits and what is there.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (index, spec) in self.pools.iter().enumerate() {
+            let mut more = json!({});
+            if spec.taint {
+                more["template"]["spec"]["taints"] = taint();
+            }
+            if let Some(weight) = spec.weight {
+                more["weight"] = json!(weight);
+            }
+            if let Some((nodes, amount)) = spec.limit {
+                more["limits"] =
+                    if nodes { json!({"nodes": amount.to_string()}) } else { json!({"cpu": amount.to_string()}) };
+            }
+            snapshot.node_pools.push(pool(&format!("p{index}"), spec.requirements(), more));
+        }
+        let mut claims = Vec::new();
+        let mut left = MOST_PODS;
+        for (index, spec) in self.work.iter().enumerate() {
+            let count = spec.count.min(left);
+            left -= count;
+            if count > 0 {
+                let (cpu, memory) = (format!("{}m", spec.cpu * 250), format!("{}Mi", spec.memory * 256));
+                let more = spec.spec(index, &mut claims);
+                snapshot.pending.push(workload(&format!("w{index}"), count, &cpu, &memory, more));
+            }
+        }
+        for (claim, zone) in claims {
+            let zone = ZONES[usize::from(zone)];
+            let volume = json!({"metadata": {"name": claim}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms":
+                [{"matchExpressions": [{"key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": [zone]}]}]}}}});
+            snapshot.volumes.push(serde_json::from_value(volume).unwrap());
+            let claim = json!({"metadata": {"name": claim, "namespace": "default"}, "spec": {"volumeName": claim}});
+            snapshot.volume_claims.push(serde_json::from_value(claim).unwrap());
+        }
+        for (index, spec) in self.nodes.iter().enumerate() {
+            let name = format!("n{index}");
+            let mut labels = json!({ZONE: ZONES[usize::from(spec.zone)], CAPACITY_TYPE: "on-demand",
+                "kubernetes.io/arch": "amd64", "karpenter.k8s.aws/instance-cpu": spec.cpu.to_string()});
+            if spec.pooled {
+                labels["karpenter.sh/nodepool"] = json!("p0");
+            }
+            let taints = if spec.taint { json!({"taints": taint()}) } else { json!({}) };
+            snapshot.nodes.push(node(&name, &spec.cpu.to_string(), "4Gi", labels, taints));
+            for (at, (app, cpu, apart)) in spec.bound.iter().enumerate() {
+                let more = apart.map_or_else(
+                    || json!({}),
+                    |(by, target)| {
+                        json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+                            [{"topologyKey": key(by), "labelSelector": selector(target)}]}}})
+                    },
+                );
+                let labels = json!({"app": format!("w{app}")});
+                let cpu = format!("{}m", cpu * 250);
+                snapshot.bound.push(bound(&format!("b{index}-{at}"), &name, &cpu, labels, more));
+            }
+        }
+        if let Some((cpu, amd)) = self.daemon {
+            let selector = if amd { json!({"kubernetes.io/arch": "amd64"}) } else { json!({}) };
+            let daemon = json!({"metadata": {"name": "agent", "namespace": "kube-system"}, "spec": {"selector": {},
+                "template": {"spec": {"nodeSelector": selector, "containers": [{"name": "main",
+                    "resources": {"requests": {"cpu": format!("{}m", cpu * 100)}}}]}}}});
+            snapshot.daemon_sets.push(serde_json::from_value(daemon).unwrap());
+        }
+        snapshot
+    }
+
+    /// Whether some pods need the company of any pod.
+    pub fn has_followers(&self) -> bool {
+        let any = |rule: &RuleSpec| matches!(rule, RuleSpec::Affinity { target: 3, .. });
+        self.work.iter().any(|work| work.rules.iter().any(any))
+    }
+
+    /// Whether pools differ in weight, so that cost is not all that counts.
+    pub fn has_weights(&self) -> bool {
+        self.pools.iter().any(|pool| pool.weight.unwrap_or(0) != self.pools[0].weight.unwrap_or(0))
+    }
+}
