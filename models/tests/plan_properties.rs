@@ -84,29 +84,3 @@ fn plans_are_as_good_as_brute_force() {
 fn greedy_plans_obey_every_rule() {
     try_all(|case| holds_up(case, Method::Greedy));
 }
-
-/// scratch: lists every failing case by its first lines
-#[test]
-#[ignore]
-fn survey() {
-    let first = setting("SUPERCARGO_FIRST_CASE", 0);
-    let last = first + setting("SUPERCARGO_CASES", CASES);
-    let mut slow = 0.0_f64;
-    for number in first..last {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&number.to_le_bytes());
-        let random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-        let tree = case().new_tree(&mut TestRunner::new_with_rng(Config::default(), random)).unwrap();
-        let start = std::time::Instant::now();
-        if let Err(message) = holds_up(&tree.current(), Method::Auto) {
-            let text: Vec<&str> = message.lines().take_while(|line| !line.starts_with("summary")).collect();
-            println!("case {number}: {}", text.join(" ").chars().take(260).collect::<String>());
-        }
-        let took = start.elapsed().as_secs_f64();
-        if took > 0.5 {
-            println!("case {number}: took {took}");
-        }
-        slow += took;
-    }
-    println!("{slow} seconds");
-}

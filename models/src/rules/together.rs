@@ -35,7 +35,7 @@ pub(crate) fn rows(draft: &mut Draft) {
         let mut others = sized(draft, wanted.difference(&of_themselves).collect());
         // Two rules whose pods are company to each other: those of the later one join those of the earlier.
         let mut waiting = of_themselves.clone();
-        for later in all.iter().filter(|(other, _)| *other > owned) {
+        for later in all.iter().filter(|(other, _)| **other > owned) {
             let Owned::Together { pods, .. } = later.0 else { continue };
             let theirs = draft.members(*pods);
             if !theirs.is_disjoint(&of_themselves) {
@@ -46,7 +46,8 @@ pub(crate) fn rows(draft: &mut Draft) {
         others = first_without(draft, &waiting, others);
         // (who, whose company)
         let mut asks: Vec<(ShapeSet, ShapeSet)> = Vec::new();
-        if !of_themselves.is_clear() && !(single_unit && there.is_empty() && others.is_clear()) {
+        let one_anywhere = single_unit && there.is_empty() && others.is_clear();
+        if !of_themselves.is_clear() && !one_anywhere {
             asks.push((of_themselves, others));
         }
         if !of_others.is_clear() && wanted.is_clear() && there.is_empty() {

@@ -25,14 +25,16 @@ const EFFORT: u64 = 30_000_000;
 pub fn greedy(problem: &Problem, prices: Option<&[f64]>, seed: u64, control: &dyn Control) -> Solution {
     let index = Index::new(problem);
     let found = Passes::new(&index, prices, seed).best(&[], control);
-    if found.unplaced.iter().all(|units| *units == 0) {
+    let valid = |solution: &Solution| problem.violations(solution).is_empty();
+    let fine = valid(&found);
+    if fine && found.unplaced.iter().all(|units| *units == 0) {
         return found;
     }
-    // Units wait, perhaps because domains were thought of as awake that can be left asleep.
+    // Units wait or a rule is broken, perhaps because domains were thought of as awake that can be left asleep.
     let Some(quiet) = without_dormant(problem) else { return found };
     let index = Index::new(&quiet);
     let other = Passes::new(&index, prices, seed).best(&[], control);
-    if rank(problem, &other) < rank(problem, &found) { other } else { found }
+    if valid(&other) && (!fine || rank(problem, &other) < rank(problem, &found)) { other } else { found }
 }
 
 /// The problem without nodes in the domains that wake up only by being used; `None` where there are none.

@@ -175,6 +175,7 @@ fn domain_rules(problem: &mut Problem, random: &mut Rng) {
                 min_domains: (random.f64() < 0.2).then(|| random.u32(1..=3)),
                 eligible,
                 present: counts(random),
+                dormant: Vec::new(),
             });
         }
         if random.f64() < 0.2 {

@@ -83,8 +83,12 @@ impl Knapsack {
         }
         for (index, cap) in rules.node_caps.iter().enumerate() {
             let limit = f64::from(cap.limit.saturating_sub(cap.present.get(&self.bin).copied().unwrap_or(0)));
-            let terms = rowed(&cap.members);
-            if most_of(&terms) > limit {
+            let mut terms = rowed(&cap.members);
+            for (column, factor) in &mut terms {
+                *factor = f64::from(problem.shapes[units[*column].0].unit.pods.max(1));
+            }
+            let all: f64 = terms.iter().map(|&(column, factor)| factor * f64::from(units[column].1)).sum();
+            if all > limit {
                 model.row(format!("cap_{index}"), (f64::NEG_INFINITY, limit), terms);
             }
         }

@@ -342,7 +342,9 @@ fn prove(
         let by_rules = master.values(part.bin, &duals);
         let mut takes: Vec<f64> = (0..shapes).map(|shape| part.take(problem, found, shape)).collect();
         for (rule, price) in part.cap_prices(found).filter(|(_, price)| *price > 0.0) {
-            problem.rules.node_caps[rule].members.ones().for_each(|shape| takes[shape] += price);
+            for shape in problem.rules.node_caps[rule].members.ones() {
+                takes[shape] += price * f64::from(problem.shapes[shape].unit.pods.max(1));
+            }
         }
         for shape in problem.bins[part.bin].admits.ones() {
             worth[shape] = worth[shape].min(takes[shape] - by_rules[shape]);

@@ -93,7 +93,7 @@ impl<'a> Program<'a> {
             }
             for &(rule, row, _) in &caps {
                 if problem.rules.node_caps[rule].members.contains(shape) {
-                    terms.push((row, 1.0));
+                    terms.push((row, f64::from(problem.shapes[shape].unit.pods.max(1))));
                 }
             }
             units.push((shape, self.columns.len()));
@@ -193,7 +193,8 @@ fn cap_that_binds(problem: &Problem, rule: usize, bin: usize, shapes: &[usize]) 
                 .filter(|(take, _)| **take > 0)
                 .map(|(take, room)| u64::try_from(room / take).unwrap_or(0))
                 .min();
-            by_room.unwrap_or(u64::MAX).min(u64::from(problem.shapes[shape].count))
+            let units = by_room.unwrap_or(u64::MAX).min(u64::from(problem.shapes[shape].count));
+            units * u64::from(problem.shapes[shape].unit.pods.max(1))
         })
         .sum();
     (most > u64::from(room)).then_some(room)
