@@ -10,6 +10,7 @@ use crate::kubernetes::{Owner, PodGroup, PodNames};
 use crate::plan::verify::{VerifyOptions, verify};
 use crate::problem::build::build;
 use crate::problem::{Pattern, Solution, Violation};
+use crate::solver::Status;
 
 struct Endless;
 
@@ -504,7 +505,8 @@ fn preferences_are_honoured_when_free_and_given_up_when_not() {
     assert_eq!((free.nodes[0].zone.as_str(), free.notes.len()), ("b", 0));
     let dear = planned(&with(vec![group("web", 1, "1", prefer("8", "karpenter.k8s.aws/instance-cpu"))]));
     assert_eq!(dear.nodes[0].instance_type, "m.small");
-    assert!(dear.notes[0].contains("preferred terms of weight 7"), "{:?}", dear.notes);
+    let note = "Deployment default/web (preferred node affinity of weight 7)";
+    assert!(dear.notes[0].contains(note), "{:?}", dear.notes);
     let even = planned(&with(vec![group("web", 20, "1", spread("web", ZONE, "ScheduleAnyway"))]));
     assert_eq!(pods_by(&even, |node| node.zone.clone()).len(), 2);
 }
@@ -551,3 +553,6 @@ fn owners_of_a_spread_that_do_not_count_may_join_as_many_as_there_may_be() {
     let plan = planned(&snapshot);
     assert_eq!((plan.summary.new_nodes, plan.existing_nodes.len()), (0, 1));
 }
+
+#[path = "preferences_test.rs"]
+mod preferences_test;

@@ -93,11 +93,14 @@ pub struct Settings {
     pub seed: u64,
     /// At most so many rounds in each stage instead of the clock: the same answer on every machine.
     pub iterations: Option<u64>,
+    /// What is known already: a solution, or a part of one, that is completed and begun from where it is better than the
+    /// greedy's answer. One that breaks a rule is not used.
+    pub start: Option<Solution>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { method: Method::Auto, gap: 0.0, threads: 2, seed: 1, iterations: None }
+        Settings { method: Method::Auto, gap: 0.0, threads: 2, seed: 1, iterations: None, start: None }
     }
 }
 

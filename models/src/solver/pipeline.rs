@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::columns::master::dollars;
 use super::columns::{ColumnLimits, Columns, Pricing};
@@ -32,6 +33,24 @@ pub fn solve(problem: &Problem, settings: &Settings, control: &dyn Control) -> O
     solve_by(problem, settings, control, prove)
 }
 
+/// The better one of the greedy's answer and what the settings begin with, completed.
+fn begun(problem: &Problem, greedy: Solution, settings: &Settings, control: &dyn Control) -> Solution {
+    let Some(start) = &settings.start else { return greedy };
+    let completed = catch_unwind(AssertUnwindSafe(|| {
+        let known = normalised(problem, start.nodes.iter().cloned());
+        let whole = known.unplaced.iter().all(|units| *units == 0) && problem.violations(&known).is_empty();
+        if whole { known } else { complete::complete(problem, &known, None, control) }
+    }));
+    match completed {
+        Ok(solution)
+            if rank(problem, &solution) < rank(problem, &greedy) && problem.violations(&solution).is_empty() =>
+        {
+            solution
+        }
+        _ => greedy,
+    }
+}
+
 /// All stages behind the greedy, as a function, so that a test can put one in their place that fails.
 type Proof = fn(&Problem, &State, &Settings, &mut Stages, &dyn Control) -> Result<(), HighsError>;
 
@@ -50,8 +69,12 @@ pub(super) fn solve_by(problem: &Problem, settings: &Settings, control: &dyn Con
         }
     };
     let greedy_cost = problem.cost(&first);
+    let first = begun(problem, first, settings, control);
     stages.end("greedy");
-    control.report(&Progress { stage: "greedy", cost: dollars(greedy_cost), bound: None });
+    // A cost without all units says nothing to those who wait for a cheap solution; the stages tell of better ones.
+    if first.unplaced.iter().all(|units| *units == 0) {
+        control.report(&Progress { stage: "greedy", cost: dollars(problem.cost(&first)), bound: None });
+    }
     let mut outcome =
         Outcome { solution: first, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new() };
     if settings.method != Method::Greedy {
@@ -135,6 +158,28 @@ impl Control for Slice<'_> {
     }
 }
 
+/// A control that stops as soon as a solution places every unit.
+struct UntilWhole<'a> {
+    inner: &'a dyn Control,
+    heard: AtomicBool,
+    /// Whether it is waited for at all.
+    waits: bool,
+}
+
+impl Control for UntilWhole<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        self.inner.remaining_seconds()
+    }
+    fn interrupted(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) || self.inner.interrupted()
+    }
+    fn report(&self, progress: &Progress) {
+        // Only whole solutions are told of as the incumbent; without one the cost is that of none.
+        self.heard.store(self.waits && progress.cost < dollars(i64::MAX) * 0.9, Ordering::Relaxed);
+        self.inner.report(progress);
+    }
+}
+
 /// Seconds by stage.
 pub(super) struct Stages<'a> {
     control: &'a dyn Control,
@@ -206,7 +251,8 @@ impl<'a> State<'a> {
             }
             best.rank = found;
             best.solution = solution;
-            Some(Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
+            let whole = best.rank.0.iter().all(|units| *units == 0);
+            whole.then(|| Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
         });
         if let Some(progress) = told {
             self.control.report(&progress);
@@ -254,7 +300,9 @@ fn prove(
     if first.unplaced.iter().zip(&hopeless).any(|(missing, hopeless)| missing > hopeless) {
         // Who must wait is settled first; the bound is for those who don't.
         let slice = Slice::of(control, 0.4);
-        let found = search(problem, &first, None, settings, stages, &slice)?;
+        // Counted rounds must give the same answer always, so nothing is cut short then.
+        let whole = UntilWhole { inner: &slice, heard: AtomicBool::new(false), waits: settings.iterations.is_none() };
+        let found = search(problem, &first, None, settings, stages, &whole)?;
         state.offer(found.solution(), "integer");
     }
     let chosen = state.solution();

@@ -127,6 +127,33 @@ fn greedy_alone_has_no_bound() {
 }
 
 #[test]
+fn begins_with_what_is_known_where_it_is_better() {
+    let mut dearer = 0;
+    for seed in 0..40 {
+        let problem = random(seed, 9);
+        let best = optimum(&problem);
+        let greedy = Settings { method: Method::Greedy, ..settings() };
+        let outcome = solve(&problem, &Settings { start: Some(best.clone()), ..greedy.clone() }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        if outcome.solution.unplaced == best.unplaced {
+            assert_eq!(problem.cost(&outcome.solution), problem.cost(&best), "seed {seed}");
+        }
+        dearer += usize::from(outcome.greedy_cost > problem.cost(&best));
+        // A part of it is completed; nonsense is left aside.
+        let half = best.nodes.iter().map(|(pattern, _)| (pattern.clone(), 1)).take(1).collect();
+        let start = Some(crate::problem::Solution { nodes: half, unplaced: Vec::new() });
+        let outcome = solve(&problem, &Settings { start, ..greedy.clone() }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        let mut broken = best;
+        broken.nodes.iter_mut().for_each(|(_, copies)| *copies += 1000);
+        let outcome = solve(&problem, &Settings { start: Some(broken), ..greedy }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        assert!(problem.cost(&outcome.solution) <= outcome.greedy_cost);
+    }
+    assert!(dearer > 0, "the greedy finds every optimum: the start proves nothing");
+}
+
+#[test]
 fn where_highs_fails_the_greedy_stands_and_says_why() {
     let problem = random(3, 0);
     let fails = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| Err(HighsError::Status(4)));

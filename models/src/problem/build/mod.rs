@@ -8,6 +8,7 @@ mod draft;
 mod forms;
 mod market;
 mod model;
+mod preferences;
 mod reading;
 mod standing;
 
@@ -19,8 +20,8 @@ pub(crate) use draft::Draft;
 pub(crate) use forms::Form;
 pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
 pub use model::{Model, Part};
+pub use preferences::Preference;
 pub(crate) use reading::Owned;
-pub use reading::{SPREAD_LEVEL, TAINT_LEVEL};
 
 use super::types::Problem;
 use crate::catalog::Catalog;
@@ -33,8 +34,8 @@ pub struct Options {
     pub capacity_types: Option<Vec<String>>,
     /// Whether all pools are alike, whatever their weight.
     pub ignore_weights: bool,
-    /// Levels of preference that count as rules: weights of preferred terms, [`SPREAD_LEVEL`] and [`TAINT_LEVEL`].
-    pub preferences: BTreeSet<i32>,
+    /// Preferences that count as rules.
+    pub preferences: BTreeSet<Preference>,
     /// Whether nothing may be bought: only nodes that are there.
     pub existing_only: bool,
 }

@@ -7,6 +7,7 @@ use fixedbitset::FixedBitSet;
 use super::draft::Draft;
 use super::forms::{Form, Refused, forms};
 use super::market::{HOSTNAME, Host, Market, label, market};
+use super::preferences::Preference;
 use super::reading::{Owned, Reading, read};
 use super::standing::{Standing, standing};
 use super::{BuildError, Built, Options, PodRef};
@@ -108,9 +109,9 @@ impl<'a> Model<'a> {
         Ok(model)
     }
 
-    /// Levels of preference that occur in the snapshot, honoured or not.
-    pub fn levels(&self) -> &BTreeSet<i32> {
-        &self.reading.levels
+    /// What pods would rather have, honoured or not.
+    pub fn preferences(&self) -> &BTreeSet<Preference> {
+        &self.reading.wishes.known
     }
 
     /// Whether there is a node that takes pods.
