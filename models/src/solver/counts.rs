@@ -260,3 +260,17 @@ fn pack(
     }
     Ok((missing > 1e-6).then(|| own.solution.duals))
 }
+
+/// The program of a problem with all its bins, and one inequality from a value of each shape.
+#[cfg(test)]
+pub(super) fn model(problem: &crate::problem::Problem, values: &[f64]) -> LinearModel {
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let master = Master::new(problem, &demand);
+    let pricing = Pricing::new(&master, &demand, &bound::usable(problem, i64::MAX));
+    let mut duals = vec![0.0; master.rows.len()];
+    duals[..values.len()].copy_from_slice(values);
+    let dearest: i64 = problem.bins.iter().map(|bin| bin.price).sum();
+    let units: u32 = demand.iter().sum();
+    let program = Program::new(&master, &pricing, &duals, f64::INFINITY, 1_000);
+    program.map(|program| program.model(dearest * i64::from(units))).unwrap_or_default()
+}

@@ -10,8 +10,8 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::{
-    Control, Method, Outcome, Progress, Settings, Status, bound, complete, counts, cover, dive, enumerate, greedy, improve,
-    integer,
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, counts, cover, dive, enumerate, greedy,
+    improve, integer,
 };
 use super::{aggregate, sequence};
 use crate::problem::{Problem, Solution};

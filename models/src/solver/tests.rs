@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::aggregate;
 use super::columns::Pricing;
 use super::columns::master::Master;
 use super::highs::HighsError;
@@ -12,6 +11,7 @@ use super::model::LinearModel;
 use super::pipeline::solve_by;
 use super::test_problems::{optimum, page, random};
 use super::{Control, Method, Settings, Status, export_nodes as export, solve};
+use super::{aggregate, counts};
 use crate::problem::Problem;
 
 struct Patient;
@@ -213,4 +213,27 @@ fn the_instances_of_the_formulations() {
     let found = aggregate::solve(&problem, &demand, &[true, true], &Patient).unwrap();
     assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
     assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
+
+    let whole = instance("counts.lp", &counts::model(&problem, &[0.1, 0.05]));
+    assert!((whole - 0.28).abs() < 1e-6, "{whole}");
+}
+
+#[test]
+fn whole_nodes_never_cost_more_than_the_optimum() {
+    let mut compared = 0;
+    for seed in 0..120 {
+        let problem = random(seed, (seed % 128) as u32);
+        let best = optimum(&problem);
+        if best.unplaced.iter().any(|units| *units > 0) {
+            continue;
+        }
+        let cost = problem.cost(&best) as f64 * 1e-9;
+        for values in [0.02, 0.05] {
+            let model = counts::model(&problem, &vec![values; problem.shapes.len()]);
+            let found = model.solve_with(good_lp::highs).unwrap();
+            assert!(model.objective(&found) <= cost + 1e-6, "seed {seed}: {} {cost}", model.objective(&found));
+            compared += 1;
+        }
+    }
+    assert!(compared > 50, "{compared}");
 }
