@@ -1,6 +1,5 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
-mod aggregate;
 pub mod bound;
 pub mod columns;
 pub mod complete;
@@ -10,6 +9,7 @@ mod dive;
 mod enumerate;
 pub mod export;
 mod fill;
+mod fluid;
 pub mod greedy;
 #[cfg(test)]
 mod heuristics_test;

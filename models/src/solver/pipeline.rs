@@ -13,7 +13,7 @@ use super::{
     Control, Method, Outcome, Progress, Settings, Status, bound, complete, counts, cover, dive, enumerate, greedy,
     improve, integer,
 };
-use super::{aggregate, sequence};
+use super::{fluid, sequence};
 use crate::problem::{Problem, Solution};
 
 /// More shapes than this are placed node after node by their worth, too.
@@ -325,14 +325,8 @@ fn units(problem: &Problem) -> u64 {
     problem.shapes.iter().map(|shape| u64::from(shape.count)).sum()
 }
 
-/// Plans node after node by the worths of the aggregate, on the bins that it uses most.
-fn fill_by_worth(
-    state: &State,
-    found: &aggregate::Aggregate,
-    prices: &[f64],
-    settings: &Settings,
-    control: &dyn Control,
-) {
+/// Plans node after node by the worths of the relaxation, on the bins that it uses most.
+fn fill_by_worth(state: &State, found: &fluid::Fluid, prices: &[f64], settings: &Settings, control: &dyn Control) {
     let problem = state.problem;
     let mut candidates: Vec<usize> = (0..problem.bins.len())
         .filter(|&bin| found.nodes[bin] > 1e-6 && problem.bins[bin].max_count.is_none() && problem.bins[bin].price > 0)
@@ -347,7 +341,8 @@ fn fill_by_worth(
         if control.exhausted() {
             break;
         }
-        let partial = sequence::fill(problem, &found.values, &candidates, manner, rounds, control);
+        let partial =
+            sequence::fill(problem, &found.duals[..problem.shapes.len()], &candidates, manner, rounds, control);
         state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
     }
 }
@@ -395,20 +390,24 @@ fn search<'a>(
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() {
         return Ok(state);
     }
-    let aggregate = match aggregate::solve(problem, &demand, &usable, &Slice::of(control, 0.2)) {
+    let fluid = match fluid::relax(problem, &demand, &usable, &Slice::of(control, 0.2)) {
         Ok(found) => Some(found),
         Err(HighsError::Stopped) => None,
         Err(error) => return Err(error),
     };
-    if let Some(found) = &aggregate {
+    if let Some(found) = &fluid {
         if gap.is_some() {
             state.offer_bound(bound::rounded(problem, found.bound));
+        }
+        if gap.is_some() && units(problem) > CROWD && found.holds(&demand) {
+            fluid::realise(&state, &demand, found, &prices, settings, &Slice::of(control, 0.4))?;
+            stages.end("realise");
         }
         if problem.shapes.len() > MANY || units(problem) > CROWD {
             fill_by_worth(&state, found, &prices, settings, &Slice::of(control, 0.4));
         }
     }
-    stages.end("aggregate");
+    stages.end("fluid");
     let mut columns = Columns::new(problem, &demand, first)?;
     columns.add(state.solution().nodes.into_iter().map(|(pattern, _)| pattern))?;
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
@@ -417,11 +416,7 @@ fn search<'a>(
         work: 20_000_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
-        center: aggregate.as_ref().map(|found| {
-            let mut duals = found.values.clone();
-            duals.resize(columns.master.rows.len(), 0.0);
-            duals
-        }),
+        center: fluid.as_ref().map(|found| found.duals.clone()),
     };
     columns.generate(&mut pricing, &limits, &Slice::of(control, 0.5))?;
     if gap.is_some() {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::columns::Pricing;
 use super::columns::master::Master;
+use super::fluid;
 use super::highs::HighsError;
 use super::model::LinearModel;
 use super::pipeline::solve_by;
@@ -197,6 +198,30 @@ fn instance(name: &str, model: &LinearModel) -> f64 {
 }
 
 #[test]
+fn the_fluid_bound_is_below_every_optimum_and_what_is_packed_obeys_every_rule() {
+    let mut packed = 0;
+    for seed in 0..120 {
+        let rules = (seed as u32).wrapping_mul(2_654_435_761) >> 23;
+        let problem = random(seed, rules);
+        let best = optimum(&problem);
+        if best.unplaced.iter().any(|units| *units > 0) {
+            continue;
+        }
+        let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+        let usable = vec![true; problem.bins.len()];
+        let found = fluid::relax(&problem, &demand, &usable, &Patient).unwrap();
+        let least = problem.cost(&best) as f64 * 1e-9;
+        assert!(found.bound <= least + 1e-9, "seed {seed}, rules {rules}: {} above {least}", found.bound);
+        for solution in fluid::solutions(&problem, &demand, &found, &settings(), &Patient).unwrap() {
+            let wrong = problem.violations(&solution);
+            assert!(wrong.is_empty(), "seed {seed}, rules {rules}: {wrong:?}");
+            packed += 1;
+        }
+    }
+    assert!(packed > 20, "only {packed} were packed");
+}
+
+#[test]
 fn the_instances_of_the_formulations() {
     let problem = page();
     let best = problem.cost(&optimum(&problem)) as f64 * 1e-9;
@@ -209,8 +234,8 @@ fn the_instances_of_the_formulations() {
     let patterns = pricing.enumerate(&master, &duals, 1.0, 100, 10_000, &Patient).unwrap();
     assert!((instance("master.lp", &master.model(&patterns, true)) - best).abs() < 1e-6);
     assert!((instance("nodes.lp", &export(&problem)) - best).abs() < 1e-6);
-    let relaxed = instance("aggregate.lp", &aggregate::model(&problem));
-    let found = aggregate::solve(&problem, &demand, &[true, true], &Patient).unwrap();
+    let relaxed = instance("fluid.lp", &fluid::model(&problem));
+    let found = fluid::relax(&problem, &demand, &[true, true], &Patient).unwrap();
     assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
     assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
 
