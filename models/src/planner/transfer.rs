@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use crate::problem::build::{Built, PodRef};
 use crate::problem::{BinSource, Pattern, Problem, Solution, fits};
 
+/// A bin of the problem before, and the shapes and units on one node of it.
+type Held = (u32, Vec<(u32, u32)>);
+
 /// The nodes of `solution` as far as `to` can have them, each on the bin of the same name or else on the cheapest that is
 /// no dearer and holds the same pods; pods that no such bin takes are left off. Rules that span nodes may be broken.
 pub(super) fn transfer(from: &Built, solution: &Solution, to: &Built) -> Solution {
@@ -15,7 +18,7 @@ pub(super) fn transfer(from: &Built, solution: &Solution, to: &Built) -> Solutio
         problem.bins.iter().enumerate().map(|(bin, row)| (row.name.as_str(), bin)).collect();
     let mut by_price: Vec<usize> = (0..problem.bins.len()).collect();
     by_price.sort_by_key(|bin| problem.bins[*bin].price);
-    let mut homes: HashMap<(u32, Vec<(u32, u32)>), Option<Pattern>> = HashMap::new();
+    let mut homes: HashMap<Held, Option<Pattern>> = HashMap::new();
     let mut next = vec![0_usize; from.problem.shapes.len()];
     let mut nodes: BTreeMap<Pattern, u32> = BTreeMap::new();
     for (pattern, copies) in &solution.nodes {

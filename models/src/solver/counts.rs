@@ -232,7 +232,7 @@ fn pack(
     let usable: Vec<bool> = mix.iter().map(|nodes| *nodes > 0).collect();
     let mut pricing = Pricing::new(&own.master, &demand, &usable);
     let rounds = settings.iterations.unwrap_or(u64::MAX);
-    let limits = ColumnLimits { rounds, incumbent: i64::MAX, work: 20_000, center: None, gap: 0.0 };
+    let limits = ColumnLimits { rounds, incumbent: i64::MAX, tail: 0.0, work: 20_000, center: None, gap: 0.0 };
     own.generate(&mut pricing, &limits, control)?;
     if own.solution.duals.is_empty() {
         return Ok(None);
@@ -258,7 +258,7 @@ fn pack(
         Ok((None, _)) | Err(HighsError::Stopped) => {}
         Err(error) => return Err(error),
     }
-    Ok((missing > 1e-6).then(|| own.solution.duals))
+    Ok((missing > 1e-6).then_some(own.solution.duals))
 }
 
 /// The program of a problem with all its bins, and one inequality from a value of each shape.

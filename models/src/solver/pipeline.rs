@@ -413,6 +413,7 @@ fn search<'a>(
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
     let limits = ColumnLimits {
         rounds,
+        tail: 0.05,
         work: 20_000_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
@@ -427,15 +428,18 @@ fn search<'a>(
         return Ok(state);
     }
     if let Some(gap) = gap {
-        counts::close(&state, &columns, &pricing, gap, settings, &Slice::of(control, 0.4))?;
-        stages.end("counts");
-        if state.done(gap) {
-            return Ok(state);
-        }
         enumerate::close(&state, &columns, &pricing, settings, &Slice::of(control, 0.02))?;
         if state.done(gap) {
             return Ok(state);
         }
+        counts::close(&state, &columns, &pricing, gap, settings, &Slice::of(control, 0.35))?;
+        stages.end("counts");
+        if state.done(gap) {
+            return Ok(state);
+        }
+        // The better the duals the fewer patterns are to be listed.
+        columns.generate(&mut pricing, &ColumnLimits { tail: 0.0, ..limits }, &Slice::of(control, 0.15))?;
+        state.offer_bound(bound::rounded(problem, columns.bound));
         // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
         let short = Slice::of(control, 0.06);
         let rounds = settings.iterations.unwrap_or(u64::MAX);

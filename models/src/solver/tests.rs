@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::columns::Pricing;
 use super::columns::master::Master;
+use super::counts;
 use super::fluid;
 use super::highs::HighsError;
 use super::model::LinearModel;
 use super::pipeline::solve_by;
 use super::test_problems::{optimum, page, random};
 use super::{Control, Method, Settings, Status, export_nodes as export, solve};
-use super::{aggregate, counts};
 use crate::problem::Problem;
 
 struct Patient;

@@ -219,6 +219,8 @@ impl<'a> Pricing<'a> {
 pub struct ColumnLimits {
     /// At most so many rounds.
     pub rounds: u64,
+    /// Done where what columns can still add to the bound is less than this part of the gap to the incumbent.
+    pub tail: f64,
     /// At most so many steps a knapsack.
     pub work: u64,
     /// Cost of the incumbent in billionths of a dollar an hour.
@@ -373,7 +375,7 @@ impl<'a> Columns<'a> {
             }
             let target = dollars(limits.incumbent);
             let open = target - self.solution.objective;
-            if slack_free && self.solution.objective - self.bound < 0.05 * open {
+            if slack_free && self.solution.objective - self.bound < limits.tail * open {
                 // What is left of this gap is little beside the one that columns can't close.
                 return Ok(());
             }
