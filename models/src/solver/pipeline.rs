@@ -22,6 +22,9 @@ const MANY: usize = 60;
 /// More units than this as well.
 const CROWD: u64 = 5_000;
 
+/// So few units are mostly proven by a list of all patterns.
+const FEW: u64 = 200;
+
 /// A gap that counts as none.
 const PROVEN: f64 = 1e-6;
 
@@ -347,6 +350,16 @@ fn fill_by_worth(state: &State, found: &fluid::Fluid, prices: &[f64], settings: 
     }
 }
 
+/// The duals that column generation starts from. Few units end in a list of patterns, which duals of rules that come from
+/// fractions of nodes make longer: there the rules start from nothing.
+fn first_duals(problem: &Problem, found: &fluid::Fluid) -> Vec<f64> {
+    let mut duals = found.duals.clone();
+    if units(problem) <= FEW {
+        duals[problem.shapes.len()..].fill(0.0);
+    }
+    duals
+}
+
 /// Whether one unit of a shape fits some node alone.
 fn placeable(problem: &Problem, shape: usize) -> bool {
     (0..problem.bins.len()).any(|bin| {
@@ -417,7 +430,7 @@ fn search<'a>(
         work: 20_000_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
-        center: fluid.as_ref().map(|found| found.duals.clone()),
+        center: fluid.as_ref().map(|found| first_duals(problem, found)),
     };
     columns.generate(&mut pricing, &limits, &Slice::of(control, 0.5))?;
     if gap.is_some() {

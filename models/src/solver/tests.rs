@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::columns::Pricing;
 use super::columns::master::Master;
+use super::columns::pricing::Knapsack;
 use super::counts;
 use super::fluid;
 use super::highs::HighsError;
@@ -261,4 +262,24 @@ fn whole_nodes_never_cost_more_than_the_optimum() {
         }
     }
     assert!(compared > 50, "{compared}");
+}
+
+#[test]
+fn company_worth_less_than_nothing_is_priced_with_those_who_need_it() {
+    let mut problem = page();
+    let set = |shape: usize| {
+        let mut set = crate::problem::ShapeSet::with_capacity(2);
+        set.insert(shape);
+        set
+    };
+    problem.rules.node_togethers.push(crate::problem::NodeTogether {
+        name: "company".into(),
+        members: set(0),
+        anchors: set(1),
+        satisfied: fixedbitset::FixedBitSet::with_capacity(2),
+    });
+    let knapsack = Knapsack::new(&problem, 1, &[3, 2]);
+    let priced = knapsack.search(&problem, &[1.0, -0.2], 0.0, 1_000, &mut Vec::new());
+    assert!(priced.upper >= 1.8, "{}", priced.upper);
+    assert_eq!(priced.found.last().map(|(_, counts)| counts.clone()), Some(vec![(0, 2), (1, 1)]));
 }

@@ -373,8 +373,7 @@ impl<'a> Columns<'a> {
                 self.converged = true;
                 return Ok(());
             }
-            let target = dollars(limits.incumbent);
-            let open = target - self.solution.objective;
+            let open = dollars(limits.incumbent) - self.solution.objective;
             if slack_free && self.solution.objective - self.bound < limits.tail * open {
                 // What is left of this gap is little beside the one that columns can't close.
                 return Ok(());

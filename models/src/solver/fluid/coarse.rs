@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::program::Part;
 use crate::problem::{Problem, Rules, Shape, ShapeSet};
 
 /// More shapes under rules than this are merged like all others, and their rules are left out.
@@ -46,6 +47,17 @@ impl Coarse {
     /// Units wanted of each merged shape.
     pub fn demand(&self) -> Vec<u32> {
         self.problem.shapes.iter().map(|shape| shape.count).collect()
+    }
+
+    /// Shares out what the values of a program pour onto a bin: to each shape that a merged one stands for, by how many
+    /// units of it are wanted.
+    pub fn pour(&self, part: &Part, values: &[f64], demand: &[u32], poured: &mut [Vec<(usize, f64)>]) {
+        for &(merged, column) in part.units.iter().filter(|(_, column)| values[*column] > 1e-9) {
+            let share = values[column] / f64::from(self.problem.shapes[merged].count).max(1.0);
+            for &shape in &self.members[merged] {
+                poured[shape].push((part.bin, share * f64::from(demand[shape])));
+            }
+        }
     }
 }
 

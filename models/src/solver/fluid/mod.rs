@@ -124,12 +124,7 @@ pub(super) fn relax(
     let mut poured = vec![Vec::new(); problem.shapes.len()];
     for part in &program.parts {
         nodes[part.bin] = solution.columns[part.nodes];
-        for &(merged, column) in part.units.iter().filter(|(_, column)| solution.columns[*column] > 1e-9) {
-            let share = solution.columns[column] / f64::from(units[merged]).max(1.0);
-            for &shape in &coarse.members[merged] {
-                poured[shape].push((part.bin, share * f64::from(demand[shape])));
-            }
-        }
+        coarse.pour(part, &solution.columns, demand, &mut poured);
     }
     let (bound, duals, worth) = prove(problem, demand, usable, &same, &program, &solution.duals);
     Ok(Fluid { duals, bound, nodes, poured, worth })

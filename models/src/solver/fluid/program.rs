@@ -136,11 +136,10 @@ impl<'a> Program<'a> {
 }
 
 impl Part {
-    /// What the duals say that one unit of a shape takes on the bin, and what a whole node offers, in dollars an hour:
-    /// no pattern whose units are worth no more than they take is worth more than the node.
+    /// What the duals say that the resources of one unit of a shape are worth on the bin, in dollars an hour. No pattern
+    /// whose units are worth no more than they take is worth more than its node offers.
     pub fn take(&self, problem: &Problem, duals: &[f64], shape: usize) -> f64 {
-        let resources: f64 = self
-            .capacity
+        self.capacity
             .iter()
             .enumerate()
             .filter_map(|(resource, row)| row.map(|row| (resource, row)))
@@ -149,8 +148,7 @@ impl Part {
                     problem.demand[[shape, resource]] as f64 / problem.capacity[[self.bin, resource]].max(1) as f64;
                 (-duals[row]).max(0.0) * share
             })
-            .sum();
-        resources
+            .sum()
     }
 
     /// By cap: what the duals say that one of its members takes.
@@ -158,7 +156,7 @@ impl Part {
         self.caps.iter().map(|&(rule, row, _)| (rule, (-duals[row]).max(0.0)))
     }
 
-    /// What a whole node offers.
+    /// What the duals say that a whole node offers, in dollars an hour.
     pub fn offer(&self, duals: &[f64]) -> f64 {
         let resources: f64 = self.capacity.iter().flatten().map(|&row| (-duals[row]).max(0.0)).sum();
         let caps: f64 = self.caps.iter().map(|&(_, row, room)| f64::from(room) * (-duals[row]).max(0.0)).sum();

@@ -54,12 +54,7 @@ pub(super) fn nodes(
             continue;
         }
         whole.nodes.push((part.bin, nodes as u32));
-        for &(merged, column) in part.units.iter().filter(|(_, column)| values[*column] > 1e-9) {
-            let share = values[column] / f64::from(units[merged]).max(1.0);
-            for &shape in &coarse.members[merged] {
-                whole.poured[shape].push((part.bin, share * f64::from(demand[shape])));
-            }
-        }
+        coarse.pour(part, &values, &demand, &mut whole.poured);
     }
     Ok(Some(whole))
 }
