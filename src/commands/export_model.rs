@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use supercargo_models::problem::build::{Options, build};
-use supercargo_models::solver::export;
+use supercargo_models::planner;
+use supercargo_models::problem::build::Options;
+use supercargo_models::solver::{self, export};
 
 use super::arguments::{CatalogArguments, InputArguments, PlanningArguments, write_text};
 use super::planning;
@@ -18,6 +19,7 @@ use crate::control::WallClock;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The program is the master problem: one row a shape and a rule, one column a way to fill a node.\n\
+                        Pods that the heavier NodePools can't take are in it with the pools that they come to.\n\
                         Its columns are those that column generation finds within the time budget.\n\n\
                         Example: supercargo export-model -f shop.yaml --format mps --output-file shop.mps"
 )]
@@ -65,7 +67,10 @@ pub fn run(arguments: ExportModelArguments, out: &mut dyn Write) -> anyhow::Resu
         ignore_weights: arguments.planning.ignore_weights,
         ..Options::default()
     };
-    let built = build(&question.snapshot, &question.catalog, &options).map_err(BadInput::from_error)?;
+    let clock = WallClock::start(None, arguments.quiet);
+    let built = planner::problem(&question.snapshot, &question.catalog, &options, &clock, &solver::solve)
+        .map_err(BadInput::from_error)?;
+    clock.finish();
     let program = || {
         let clock = WallClock::start(arguments.planning.clock_budget(), arguments.quiet);
         let model =

@@ -10,6 +10,7 @@ use crate::kubernetes::{Owner, PodGroup, PodNames};
 use crate::plan::verify::{VerifyOptions, verify};
 use crate::problem::build::build;
 use crate::problem::{Pattern, Solution, Violation};
+use crate::solver::Status;
 
 struct Endless;
 
@@ -430,6 +431,41 @@ fn heavier_pools_first_and_their_overflow_to_the_next() {
 }
 
 #[test]
+fn company_follows_to_a_lighter_pool_those_who_find_no_place_beside_it() {
+    // Two cores at most in the heavy pool: "web" fits there, "cache" beside it does not.
+    let mut snapshot = with(vec![group("web", 1, "1", json!({})), group("cache", 1, "2", near("web", HOST))]);
+    snapshot.node_pools = vec![
+        serde_json::from_value(pool("light", json!({}))).unwrap(),
+        serde_json::from_value(pool("heavy", json!({"weight": 10, "limits": {"cpu": "2"}}))).unwrap(),
+    ];
+    let settings = Settings { iterations: Some(20), ..Settings::default() };
+    let solved = |snapshot: &Snapshot| {
+        let options = Options::default();
+        let plan = plan(snapshot, &catalog(), &options, &settings, &Endless, &crate::solver::solve).unwrap();
+        let broken = verify(snapshot, &catalog(), &VerifyOptions::default(), &plan).err().unwrap_or_default();
+        assert!(broken.is_empty(), "{broken:#?}");
+        plan
+    };
+    let plan = solved(&snapshot);
+    assert_eq!(plan.summary.unschedulable, 0, "{:?}", plan.unschedulable);
+    let pools = pods_by(&plan, |node| node.node_pool.clone());
+    assert_eq!(pools, BTreeMap::from([("light".to_owned(), 2)]));
+
+    // Where that is of no help to them it stays where it was.
+    snapshot.pending[1] = group(
+        "cache",
+        1,
+        "2",
+        json!({"affinity": {"podAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [term("web", HOST), term("cache", HOST), term("nobody", ZONE)]}}}),
+    );
+    let plan = solved(&snapshot);
+    assert_eq!(plan.summary.unschedulable, 1);
+    let pools = pods_by(&plan, |node| node.node_pool.clone());
+    assert_eq!(pools, BTreeMap::from([("heavy".to_owned(), 1)]));
+}
+
+#[test]
 fn limits_count_nodes_that_are_there() {
     let mut snapshot = with(vec![group("web", 5, "2", json!({}))]);
     snapshot.node_pools =
@@ -504,7 +540,8 @@ fn preferences_are_honoured_when_free_and_given_up_when_not() {
     assert_eq!((free.nodes[0].zone.as_str(), free.notes.len()), ("b", 0));
     let dear = planned(&with(vec![group("web", 1, "1", prefer("8", "karpenter.k8s.aws/instance-cpu"))]));
     assert_eq!(dear.nodes[0].instance_type, "m.small");
-    assert!(dear.notes[0].contains("preferred terms of weight 7"), "{:?}", dear.notes);
+    let note = "Deployment default/web (preferred node affinity of weight 7)";
+    assert!(dear.notes[0].contains(note), "{:?}", dear.notes);
     let even = planned(&with(vec![group("web", 20, "1", spread("web", ZONE, "ScheduleAnyway"))]));
     assert_eq!(pods_by(&even, |node| node.zone.clone()).len(), 2);
 }
@@ -551,3 +588,6 @@ fn owners_of_a_spread_that_do_not_count_may_join_as_many_as_there_may_be() {
     let plan = planned(&snapshot);
     assert_eq!((plan.summary.new_nodes, plan.existing_nodes.len()), (0, 1));
 }
+
+#[path = "preferences_test.rs"]
+mod preferences_test;

@@ -23,7 +23,8 @@ pub(super) fn check_anti(state: &State, findings: &mut Findings) {
     }
 }
 
-fn selected(state: &State, term: &Term) -> Vec<usize> {
+/// Profiles that a term selects.
+pub(super) fn selected(state: &State, term: &Term) -> Vec<usize> {
     state.select(term.selector.pivot(), |pod| term.selects(pod, &state.world.namespaces))
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::affinity::selected;
 use super::amounts::Amounts;
 use super::broken::{Findings, Rule};
 use super::offerings::unit;
 use super::profile::Profile;
-use super::state::State;
+use super::state::{Machine, State};
 use super::supply::Pool;
 use super::world::Offer;
 
@@ -76,7 +77,8 @@ pub(super) fn check_limits(state: &State, usage: &[Usage], findings: &mut Findin
 
 /// Pods on a lighter pool though a heavier one admits them and has room within its limits for one more node.
 ///
-/// Pods with rules that span nodes are not judged: a heavier pool may lack the domain they need.
+/// Pods with rules that span nodes are not judged: a heavier pool may lack the domain they need. Nor are those whose
+/// company others need there.
 pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findings) {
     let world = state.world;
     if world.options.ignore_weights || world.pools.iter().all(|pool| pool.weight == world.pools[0].weight) {
@@ -96,7 +98,7 @@ pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findi
                 let takes = |offer: &&Offer| admits(state, profile, offer) && has_room(state, offer, usage);
                 state.offers().iter().filter(heavier).find(takes).map(|offer| offer.pool)
             });
-            if let Some(pool) = better {
+            if let Some(pool) = better.filter(|_| !is_company(state, machine, at)) {
                 let message = format!(
                     "{} stands on NodePool {}, though {} is heavier and admits it",
                     profile.name, world.pools[offer.pool].name, world.pools[pool].name
@@ -105,6 +107,15 @@ pub(super) fn check_weights(state: &State, usage: &[Usage], findings: &mut Findi
             }
         }
     }
+}
+
+/// Whether another pod of the machine needs this one beside it: then both must have room in the heavier pool.
+fn is_company(state: &State, machine: &Machine, at: usize) -> bool {
+    machine
+        .pods
+        .iter()
+        .filter(|(other, _)| *other != at)
+        .any(|&(other, _)| state.world.profiles[other].affinity.iter().any(|term| selected(state, term).contains(&at)))
 }
 
 /// Whether one more node of the offer stays within its pool's limits.

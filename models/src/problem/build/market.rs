@@ -7,7 +7,7 @@ use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::Taint;
 
 use super::forms::Form;
-use super::reading::{Reading, TAINT_LEVEL};
+use super::reading::Reading;
 use super::{BuildError, Options};
 use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity};
 use crate::kubernetes::quantity::{Resources, add};
@@ -248,11 +248,7 @@ pub(crate) fn market(
     columns: &[String],
 ) -> Result<Market, BuildError> {
     let variants = variants(snapshot, catalog, options, reading)?;
-    let any_preference =
-        variants.iter().flat_map(|variant| &variant.taints).any(|taint| taint.effect == "PreferNoSchedule");
-    if any_preference {
-        reading.levels.insert(TAINT_LEVEL);
-    }
+    variants.iter().for_each(|variant| reading.note_taints(&variant.taints));
     let mut market = Market::default();
     let allowed = |capacity_type: &str| {
         options.capacity_types.as_ref().is_none_or(|types| types.iter().any(|one| one == capacity_type))

@@ -8,6 +8,7 @@ mod draft;
 mod forms;
 mod market;
 mod model;
+mod preferences;
 mod reading;
 mod standing;
 
@@ -20,8 +21,8 @@ pub(crate) use forms::Form;
 pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
 pub(crate) use model::Counted;
 pub use model::{Model, Part};
+pub use preferences::Preference;
 pub(crate) use reading::Owned;
-pub use reading::{SPREAD_LEVEL, TAINT_LEVEL};
 
 use super::types::Problem;
 use crate::catalog::Catalog;
@@ -34,8 +35,8 @@ pub struct Options {
     pub capacity_types: Option<Vec<String>>,
     /// Whether all pools are alike, whatever their weight.
     pub ignore_weights: bool,
-    /// Levels of preference that count as rules: weights of preferred terms, [`SPREAD_LEVEL`] and [`TAINT_LEVEL`].
-    pub preferences: BTreeSet<i32>,
+    /// Preferences that count as rules.
+    pub preferences: BTreeSet<Preference>,
     /// Whether nothing may be bought: only nodes that are there.
     pub existing_only: bool,
 }
@@ -66,7 +67,7 @@ pub struct PodRef {
 }
 
 /// A problem, and what its numbers stand for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Built {
     /// The problem.
     pub problem: Problem,

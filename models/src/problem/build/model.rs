@@ -7,6 +7,7 @@ use fixedbitset::FixedBitSet;
 use super::draft::Draft;
 use super::forms::{Form, Places, Refused, forms};
 use super::market::{HOSTNAME, Host, Market, market};
+use super::preferences::Preference;
 use super::reading::{Owned, Reading, read};
 use super::standing::{Standing, standing};
 use super::{BuildError, Built, Options, PodRef};
@@ -131,9 +132,9 @@ impl<'a> Model<'a> {
         Ok(model)
     }
 
-    /// Levels of preference that occur in the snapshot, honoured or not.
-    pub fn levels(&self) -> &BTreeSet<i32> {
-        &self.reading.levels
+    /// What pods would rather have, honoured or not.
+    pub fn preferences(&self) -> &BTreeSet<Preference> {
+        &self.reading.wishes.known
     }
 
     /// Whether there is a node that takes pods.
@@ -154,6 +155,17 @@ impl<'a> Model<'a> {
     }
 
     /// Weights of the pools that can hold a unit of the form, ascending.
+    /// Forms whose company the pods of a form need, on their node or in their zone.
+    pub(crate) fn company(&self, form: usize) -> Vec<usize> {
+        let needs = |other: &Form| {
+            self.forms[form]
+                .owned
+                .iter()
+                .any(|owned| matches!(owned, Owned::Together { pods, .. } if other.member.contains(*pods)))
+        };
+        (0..self.forms.len()).filter(|&other| other != form && needs(&self.forms[other])).collect()
+    }
+
     pub(crate) fn weights(&self, form: usize) -> BTreeSet<i32> {
         let form = &self.forms[form];
         let mut weights = BTreeSet::new();

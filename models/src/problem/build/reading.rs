@@ -4,23 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
 use indexmap::IndexSet;
-use k8s_openapi::api::core::v1::{PodAffinityTerm, PodSpec};
+use k8s_openapi::api::core::v1::{PodAffinityTerm, PodSpec, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::model::Counted;
+use super::preferences::{Preference, SPREAD_LEVEL, Wishes, avoid_taints};
 use super::{BuildError, Options};
 use crate::kubernetes::ports::{HostPort, host_ports};
 use crate::kubernetes::quantity::Resources;
 use crate::kubernetes::requests::pod_requests;
 use crate::kubernetes::requirements::{NodeRequirements, Operator, RequirementError, Selector, current_key, read_term};
-use crate::kubernetes::taints::{Tolerates, daemon_tolerations, tolerations};
+use crate::kubernetes::taints::{Tolerates, daemon_tolerations, tolerations, unloved};
 use crate::kubernetes::volumes::Volumes;
 use crate::kubernetes::{PodGroup, Snapshot};
-
-/// The level of preference of `ScheduleAnyway`: above all weights, as Karpenter gives it up after them.
-pub const SPREAD_LEVEL: i32 = 101;
-/// The level of preference of `PreferNoSchedule`: given up last.
-pub const TAINT_LEVEL: i32 = 102;
 
 /// Where pods may stand, apart from their size.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,8 +130,25 @@ pub(crate) struct Reading {
     pub profiles: Vec<Profile>,
     pub daemons: Vec<Daemon>,
     pub bound: Vec<Bound>,
-    /// Levels of preference that occur, whether honoured or not.
-    pub levels: BTreeSet<i32>,
+    /// By profile: its workload.
+    pub workloads: Vec<String>,
+    /// What pods would rather have.
+    pub wishes: Wishes,
+}
+
+impl Reading {
+    /// Takes note of the workloads that would rather not stand on a node with these taints.
+    pub fn note_taints(&mut self, taints: &[Taint]) {
+        if !taints.iter().any(|taint| taint.effect == "PreferNoSchedule") {
+            return;
+        }
+        for (profile, workload) in self.profiles.iter().zip(&self.workloads) {
+            let tolerations = self.admissions[profile.admission].tolerations;
+            if unloved(taints, &self.tolerations[tolerations]).is_some() {
+                self.wishes.add(avoid_taints(workload));
+            }
+        }
+    }
 }
 
 impl Reading {
@@ -150,10 +163,9 @@ impl Reading {
 /// Reads all pods of a snapshot.
 pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, BuildError> {
     let mut reader = Reader {
-        options,
         volumes: Volumes::new(snapshot),
         namespaces: namespaces(snapshot),
-        reading: Reading::default(),
+        reading: Reading { wishes: Wishes::new(&options.preferences), ..Reading::default() },
     };
     for daemon_set in &snapshot.daemon_sets {
         let name = daemon_set.metadata.name.clone().unwrap_or_default();
@@ -293,22 +305,23 @@ pub(crate) fn node_requirements(spec: &PodSpec) -> Result<NodeRequirements, Requ
 }
 
 struct Reader<'a> {
-    options: &'a Options,
     volumes: Volumes<'a>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     reading: Reading,
 }
 
 impl Reader<'_> {
-    /// Whether preferences of this level are honoured in this build.
-    fn honours(&mut self, level: i32) -> bool {
-        self.reading.levels.insert(level);
-        self.options.preferences.contains(&level)
+    /// Whether a wish of a workload is honoured in this build.
+    fn honours(&mut self, level: i32, workload: &str, ordinal: usize, wish: String) -> bool {
+        self.reading.wishes.add(Preference { level, workload: workload.to_owned(), ordinal, wish })
     }
 
     fn profile(&mut self, group: &PodGroup) -> Result<Profile, BuildError> {
         let spec = &group.spec;
-        let object = format!("{} ({} {}/{})", group.origin, group.owner.kind, group.namespace, group.owner.name);
+        let workload = format!("{} {}/{}", group.owner.kind, group.namespace, group.owner.name);
+        let object = format!("{} ({workload})", group.origin);
+        let mut ordinal = 0..;
+        let mut next = || ordinal.next().unwrap_or_default();
         let failed = |error: RequirementError| BuildError::new(&object, error);
         let requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
         let mut requirements = node_requirements(spec).map_err(failed)?;
@@ -319,7 +332,8 @@ impl Reader<'_> {
         let node = affinity.node_affinity.unwrap_or_default();
         for preferred in node.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
             let term = read_term(&preferred.preference).map_err(failed)?;
-            if self.honours(preferred.weight) && !term.is_empty() {
+            let wish = format!("preferred node affinity of weight {}", preferred.weight);
+            if !term.is_empty() && self.honours(preferred.weight, &workload, next(), wish) {
                 requirements.all_of.push(vec![term]);
             }
         }
@@ -341,7 +355,8 @@ impl Reader<'_> {
         for preferred in together.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
             let (key, pods) =
                 self.term(&group.namespace, &group.labels, &preferred.pod_affinity_term).map_err(failed)?;
-            if self.honours(preferred.weight) {
+            let wish = format!("preferred pod affinity of weight {} on {key}", preferred.weight);
+            if self.honours(preferred.weight, &workload, next(), wish) {
                 owned.insert(Owned::Together { key, pods });
             }
         }
@@ -353,7 +368,8 @@ impl Reader<'_> {
         for preferred in apart.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
             let (key, pods) =
                 self.term(&group.namespace, &group.labels, &preferred.pod_affinity_term).map_err(failed)?;
-            if self.honours(preferred.weight) {
+            let wish = format!("preferred pod anti-affinity of weight {} on {key}", preferred.weight);
+            if self.honours(preferred.weight, &workload, next(), wish) {
                 owned.insert(Owned::Apart { key, pods });
             }
         }
@@ -382,7 +398,8 @@ impl Reader<'_> {
             match spread.when_unsatisfiable.as_str() {
                 "DoNotSchedule" => {}
                 "ScheduleAnyway" => {
-                    if !self.honours(SPREAD_LEVEL) {
+                    let wish = format!("topology spread on {} with ScheduleAnyway", current_key(&spread.topology_key));
+                    if !self.honours(SPREAD_LEVEL, &workload, next(), wish) {
                         continue;
                     }
                 }
@@ -404,10 +421,11 @@ impl Reader<'_> {
                 },
             });
         }
-        let strict = self.options.preferences.contains(&TAINT_LEVEL);
+        let strict = self.reading.wishes.avoids_taints(&workload);
         let labels = self.reading.labels.insert_full(requirements).0;
         let admission = Admission { labels, tolerations, strict, ports: host_ports(spec) };
         let admission = self.reading.admissions.insert_full(admission).0;
+        self.reading.workloads.push(workload);
         Ok(Profile { requests, admission, owned, member: FixedBitSet::new(), defect })
     }
 

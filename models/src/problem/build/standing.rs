@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::BuildError;
 use super::market::{NODE_POOL, daemons_on};
-use super::reading::{Reading, TAINT_LEVEL};
+use super::reading::Reading;
 use crate::kubernetes::Snapshot;
 use crate::kubernetes::quantity::{Resources, resources};
 use crate::kubernetes::requirements::{NAME_FIELD, current_key};
@@ -68,12 +68,14 @@ pub(crate) fn standing(
     reading: &mut Reading,
     columns: &[String],
 ) -> Result<Vec<Standing>, BuildError> {
+    for taints in snapshot.nodes.iter().filter_map(|node| node.spec.as_ref()?.taints.as_ref()) {
+        reading.note_taints(taints);
+    }
     let mut by_node: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, pod) in reading.bound.iter().enumerate() {
         by_node.entry(&pod.node).or_default().push(index);
     }
     let mut all = Vec::new();
-    let mut preferences = false;
     for node in &snapshot.nodes {
         let name = node.metadata.name.clone().unwrap_or_default();
         let object = format!("Node {name}");
@@ -82,7 +84,6 @@ pub(crate) fn standing(
             labels.entry(current_key(key).to_owned()).or_insert_with(|| value.clone());
         }
         let taints: Vec<Taint> = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-        preferences |= taints.iter().any(|taint| taint.effect == "PreferNoSchedule");
         let status = node.status.as_ref();
         let read = |list: Option<&BTreeMap<_, _>>| match list {
             Some(list) => resources(list).map_err(|error| BuildError::new(&object, format!("status: {error}"))),
@@ -160,9 +161,6 @@ pub(crate) fn standing(
             admits,
             pods,
         });
-    }
-    if preferences {
-        reading.levels.insert(TAINT_LEVEL);
     }
     Ok(all)
 }

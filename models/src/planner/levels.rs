@@ -1,0 +1,196 @@
+//! What is there before what is bought, and heavier pools before lighter ones.
+
+use super::time::Share;
+use super::transfer::transfer;
+use super::{Answer, PlanError, Planner};
+use crate::problem::build::{Built, Model, Options, Part};
+use crate::problem::{BinSource, Problem, Solution};
+use crate::solver::{Control, Method, Outcome, Settings, Status};
+
+impl<'a> Planner<'a> {
+    /// The nodes that are there alone, if they hold every pod: nothing is cheaper, and no empty node will come.
+    pub(super) fn standing_only(
+        &self,
+        model: &Model,
+        options: &Options,
+        control: &dyn Control,
+    ) -> Result<Option<Answer<'a>>, PlanError> {
+        if !model.has_standing() {
+            return Ok(None);
+        }
+        // What no pool can hold, whatever its weight.
+        let mut settled = model.assemble(&model.parts(), false);
+        while let Some(next) = lighter(model, &settled, None) {
+            settled = model.assemble(&next, false);
+        }
+        if !settled.refused.is_empty() {
+            return Ok(None);
+        }
+        let options = Options { existing_only: true, ..options.clone() };
+        let model = Model::new(self.snapshot, self.catalog, &options)?;
+        let built = model.assemble(&model.parts(), true);
+        if !built.refused.is_empty() || built.pods.is_empty() || too_small(&built.problem) {
+            return Ok(None);
+        }
+        // Some of the time only: the answer may be that it can't be done.
+        let share = Share::of(control, 0.3);
+        let mut outcome = (self.solve)(&built.problem, self.settings, &share);
+        if outcome.solution.unplaced.iter().any(|units| *units > 0)
+            || !built.problem.violations(&outcome.solution).is_empty()
+        {
+            return Ok(None);
+        }
+        outcome.status = Status::Optimal;
+        outcome.lower_bound = Some(0);
+        Ok(Some(Answer { model, built, existing_only: true, outcome }))
+    }
+
+    /// Each shape in the heaviest pools first; what finds no place there goes to the next ones.
+    ///
+    /// The greedy tells whether anything is left over: while it is, a round has a small share of the time, and only the
+    /// last, where all that can be placed has its place, has all that is left. The greedy answers even without time, so
+    /// the last round is always reached. Each round moves pods to lighter pools, of which there are finitely many, and
+    /// begins with the nodes of the one before.
+    pub(super) fn solve_levels(&self, model: Model<'a>, control: &dyn Control) -> Answer<'a> {
+        let mut parts = model.parts();
+        let mut known: Option<(Built, Solution)> = None;
+        // What there was before company was moved for those who found no place beside it.
+        let mut before: Option<(Built, Outcome)> = None;
+        loop {
+            let built = model.assemble(&parts, false);
+            if let Some(next) = lighter(&model, &built, None) {
+                parts = next;
+                continue;
+            }
+            let mut start = known.as_ref().map(|(from, solution)| transfer(from, solution, &built));
+            let several = built.parts.iter().any(|part| model.weights(part.form).len() > 1);
+            let mut found = None;
+            if several && self.settings.method != Method::Greedy {
+                let quick = Settings { method: Method::Greedy, start: start.clone(), ..self.settings.clone() };
+                let left = (self.solve)(&built.problem, &quick, &Share::of(control, 0.1));
+                if next_parts(&model, &built, &left).is_some() {
+                    // A little more than the greedy, so that the heavier pools take what they can.
+                    let settings = Settings { start, ..self.settings.clone() };
+                    let better = match control.exhausted() {
+                        true => left,
+                        false => (self.solve)(&built.problem, &settings, &Share::of(control, 0.12)),
+                    };
+                    start = Some(better.solution.clone());
+                    found = next_parts(&model, &built, &better).map(|next| (better, next));
+                }
+            }
+            let (outcome, next) = found.map_or_else(
+                || {
+                    let settings = Settings { start, ..self.settings.clone() };
+                    let outcome = (self.solve)(&built.problem, &settings, control);
+                    let next = next_parts(&model, &built, &outcome);
+                    (outcome, next)
+                },
+                |(outcome, next)| (outcome, Some(next)),
+            );
+            let now = waiting(&built, &outcome);
+            let Some((next, company)) = next else {
+                let (built, outcome) =
+                    before.filter(|(built, known)| waiting(built, known) <= now).unwrap_or((built, outcome));
+                return Answer { model, built, existing_only: false, outcome };
+            };
+            parts = next;
+            if company && before.as_ref().is_none_or(|(was, known)| now < waiting(was, known)) {
+                before = Some((built.clone(), outcome.clone()));
+            }
+            known = Some((built, outcome.solution));
+        }
+    }
+}
+
+/// Where the parts go next, and whether it is company that moves.
+fn next_parts(model: &Model, built: &Built, outcome: &Outcome) -> Option<(Vec<Part>, bool)> {
+    lighter(model, built, Some(outcome))
+        .map(|parts| (parts, false))
+        .or_else(|| with_company(model, built, outcome).map(|parts| (parts, true)))
+}
+
+/// Whether the nodes together can't hold the demand, whatever the rules.
+fn too_small(problem: &Problem) -> bool {
+    (0..problem.resources.len()).any(|resource| {
+        let need: i128 = problem
+            .shapes
+            .iter()
+            .enumerate()
+            .map(|(shape, row)| i128::from(problem.demand[[shape, resource]]) * i128::from(row.count))
+            .sum();
+        let room: i128 = (0..problem.bins.len())
+            .filter(|bin| matches!(problem.bins[*bin].source, BinSource::Existing(_)))
+            .map(|bin| i128::from(problem.capacity[[bin, resource]]))
+            .sum();
+        need > room
+    })
+}
+
+/// The heaviest pools below those that the part may use now.
+fn lighter_weight(model: &Model, part: &Part) -> Option<i32> {
+    part.weight.and_then(|weight| model.weights(part.form).range(..weight).next_back().copied())
+}
+
+/// The parts of a problem with the pods of each that were refused or found no place in an outcome.
+fn left_over<'b>(built: &'b Built, outcome: Option<&'b Outcome>) -> impl Iterator<Item = (&'b Part, usize)> {
+    let in_problem = built.parts.iter().enumerate().map(move |(shape, part)| {
+        let units = outcome.map_or(0, |outcome| outcome.solution.unplaced[shape] as usize);
+        (part, units * built.problem.shapes[shape].unit.pods as usize)
+    });
+    // Who is refused may be so only beside others that move: it stays among the parts in any case.
+    in_problem.chain(built.refused_parts.iter().map(|part| (part, part.pods)))
+}
+
+/// Pods that are refused or have found no place.
+fn waiting(built: &Built, outcome: &Outcome) -> usize {
+    left_over(built, Some(outcome)).map(|(_, left)| left).sum()
+}
+
+/// The parts with what was refused, or found no place in an outcome, moved to the next lighter pools; `None` where there
+/// is nothing to move.
+fn lighter(model: &Model, built: &Built, outcome: Option<&Outcome>) -> Option<Vec<Part>> {
+    let moves: Vec<Move> = left_over(built, outcome)
+        .map(|(part, left)| (part, lighter_weight(model, part).filter(|_| left > 0).map(|weight| (left, weight))))
+        .collect();
+    moves.iter().any(|(_, to)| to.is_some()).then(|| moved(moves))
+}
+
+/// The parts with the company of those that found no place moved to the lighter pools that they have come to; `None`
+/// where there is none to move.
+fn with_company(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<Part>> {
+    let mut wanted: Vec<Move> = left_over(built, None).map(|(part, _)| (part, None)).collect();
+    for (part, left) in left_over(built, Some(outcome)).filter(|(_, left)| *left > 0) {
+        // Not for those that no pool of that weight could hold in any company.
+        let Some(weight) = part.weight.filter(|weight| model.weights(part.form).contains(weight)) else { continue };
+        for company in model.company(part.form) {
+            let heavier = |other: &Part| other.form == company && other.weight > Some(weight);
+            if !model.weights(company).contains(&weight) {
+                continue;
+            }
+            if let Some((other, to)) = wanted.iter_mut().find(|(other, to)| to.is_none() && heavier(other)) {
+                *to = Some((left.min(other.pods), weight));
+            }
+        }
+    }
+    wanted.iter().any(|(_, to)| to.is_some()).then(|| moved(wanted))
+}
+
+/// A part, and how many of its pods go to the pools of which weight.
+type Move<'b> = (&'b Part, Option<(usize, i32)>);
+
+/// Parts of which the last so many pods are moved to the pools of a weight.
+fn moved(moves: Vec<Move>) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(moves.len());
+    for (part, to) in moves {
+        let Some((pods, weight)) = to else {
+            parts.push(part.clone());
+            continue;
+        };
+        if part.pods > pods {
+            parts.push(Part { pods: part.pods - pods, ..part.clone() });
+        }
+        parts.push(Part { first: part.first + part.pods - pods, pods, weight: Some(weight), ..part.clone() });
+    }
+    parts
+}
