@@ -293,6 +293,14 @@ impl<'a> State<'a> {
         self.best(|best| best.notes.push(text));
     }
 
+    /// The gap between the incumbent and the bound, as a share of the incumbent's cost.
+    pub(super) fn gap(&self) -> f64 {
+        self.best(|best| {
+            let cost = best.rank.1.max(1);
+            (cost - best.bound.unwrap_or(0).min(cost)) as f64 / cost as f64
+        })
+    }
+
     /// Whether the gap is as small as asked for.
     pub(super) fn done(&self, gap: f64) -> bool {
         self.best(|best| {

@@ -328,6 +328,12 @@ impl<'a> Master<'a> {
         limited.filter_map(|(_, terms)| terms.first().map(|term| term.0)).collect()
     }
 
+    /// The rows that count nodes whatever they hold: copies of bins and limits of pools.
+    pub fn node_rows(&self) -> std::ops::Range<usize> {
+        let first = self.problem.shapes.len();
+        first..first + self.copies_rows().len() + self.problem.rules.node_budgets.len()
+    }
+
     /// What opening a node of a bin adds to the rows.
     pub fn node_terms(&self, bin: usize) -> Vec<(usize, f64)> {
         self.bin_terms[bin].clone()

@@ -26,8 +26,9 @@ pub(super) use self::cuts::model;
 /// The most parts (bin and shape) that are worth pouring again and again.
 const MOST: usize = 40_000;
 
-/// The gap to which mixes are chosen while they still lack room.
+/// The gap to which mixes are chosen while they still lack room, and the share of the open gap that is fine enough.
 const COARSE: f64 = 2e-3;
+const SHARE: f64 = 0.15;
 
 /// Shares of every node that are kept free, so that whole pods fit as well; none proves a bound.
 const SLACKS: [f64; 5] = [0.0, 0.003, 0.006, 0.01, 0.02];
@@ -53,17 +54,16 @@ pub(super) fn close(
     }
     let pour = Pour::new(master, pricing, &mixes.bins, &middle(columns, &mixes.bins))?;
     let mut search = Search { state, columns, pricing, settings, control, mixes, pour };
-    let rough = COARSE.max(gap / 2.0);
     for slack in SLACKS {
         if state.done(gap) || control.exhausted() {
             return Ok(());
         }
-        if search.run(slack, rough, gap)? {
+        if search.run(slack, true, gap)? {
             // More room on every node only costs more.
             break;
         }
     }
-    search.run(0.0, gap.max(1e-7) / 4.0, gap)?;
+    search.run(0.0, false, gap)?;
     Ok(())
 }
 
@@ -90,17 +90,18 @@ struct Search<'s, 'a> {
 
 impl Search<'_, '_> {
     /// Mix after mix until one holds everything at least in fractions of patterns. Tells whether a mix was packed whole.
-    fn run(&mut self, slack: f64, relative_gap: f64, gap: f64) -> Result<bool, HighsError> {
+    fn run(&mut self, slack: f64, rough: bool, gap: f64) -> Result<bool, HighsError> {
         let (state, control) = (self.state, self.control);
         let master = &self.columns.master;
         let problem = state.problem;
         let step = bound::price_step(problem) as f64 * 0.99e-9;
-        let limits = MipLimits { relative_gap, absolute_gap: step, nodes: self.settings.iterations };
         let rounds = self.settings.iterations.unwrap_or(u64::MAX);
         for _ in 0..rounds {
             if control.exhausted() {
                 break;
             }
+            let relative_gap = if rough { (SHARE * state.gap()).max(COARSE) } else { gap.max(1e-7) / 4.0 };
+            let limits = MipLimits { relative_gap, absolute_gap: step, nodes: self.settings.iterations };
             let known = state.best(|best| best.bound).unwrap_or(0) as f64 * 1e-9;
             let model = self.mixes.model(slack, known * (1.0 - 1e-9));
             let start = if slack > 0.0 { None } else { self.mixes.values(&bought(&state.solution())) };

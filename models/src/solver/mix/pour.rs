@@ -55,7 +55,8 @@ impl Pour {
             });
             program.limit(bin, holds);
         }
-        for row in master.copies_rows() {
+        // A mix obeys these by itself.
+        for row in master.node_rows() {
             program.rows[row] = (f64::NEG_INFINITY, f64::INFINITY);
         }
         for extra in &mut program.columns[..problem.shapes.len()] {
