@@ -1,10 +1,10 @@
 //! What is there before what is bought, and heavier pools before lighter ones.
 
-use super::time::Share;
 use super::transfer::transfer;
 use super::{Answer, PlanError, Planner};
 use crate::problem::build::{Built, Model, Options, Part};
 use crate::problem::{BinSource, Problem, Solution};
+use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings, Status};
 
 impl<'a> Planner<'a> {
@@ -33,7 +33,7 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         // Some of the time only: the answer may be that it can't be done.
-        let share = Share::of(control, 0.3);
+        let share = Slice::of(control, 0.3);
         let mut outcome = (self.solve)(&built.problem, self.settings, &share);
         if outcome.solution.unplaced.iter().any(|units| *units > 0)
             || !built.problem.violations(&outcome.solution).is_empty()
@@ -67,13 +67,13 @@ impl<'a> Planner<'a> {
             let mut found = None;
             if several && self.settings.method != Method::Greedy {
                 let quick = Settings { method: Method::Greedy, start: start.clone(), ..self.settings.clone() };
-                let left = (self.solve)(&built.problem, &quick, &Share::of(control, 0.1));
+                let left = (self.solve)(&built.problem, &quick, &Slice::of(control, 0.1));
                 if next_parts(&model, &built, &left).is_some() {
                     // A little more than the greedy, so that the heavier pools take what they can.
                     let settings = Settings { start, ..self.settings.clone() };
                     let better = match control.exhausted() {
                         true => left,
-                        false => (self.solve)(&built.problem, &settings, &Share::of(control, 0.12)),
+                        false => (self.solve)(&built.problem, &settings, &Slice::of(control, 0.12)),
                     };
                     start = Some(better.solution.clone());
                     found = next_parts(&model, &built, &better).map(|next| (better, next));

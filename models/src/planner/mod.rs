@@ -14,8 +14,8 @@ use crate::kubernetes::Snapshot;
 use crate::plan::{Plan, extract};
 use crate::problem::Problem;
 use crate::problem::build::{BuildError, Built, Model, Options};
+use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings};
-use time::Share;
 
 /// The solver, as the planner calls it.
 pub type Solve<'a> = dyn Fn(&Problem, &Settings, &dyn Control) -> Outcome + 'a;
@@ -93,7 +93,7 @@ pub fn plan(
     let planner = Planner { snapshot, catalog, settings, solve };
     let model = Model::new(snapshot, catalog, &bare)?;
     let wishes = model.preferences().clone();
-    let first = Share::of(control, if wishes.is_empty() { 1.0 } else { BARE });
+    let first = Slice::of(control, if wishes.is_empty() { 1.0 } else { BARE });
     let without = match planner.standing_only(&model, &bare, &first)? {
         Some(answer) => answer,
         None => planner.solve_levels(model, &first),

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::time::{Share, Verdict};
+use super::time::Verdict;
 use super::transfer::{transfer, unplaced};
 use super::{Answer, PlanError, Planner};
 use crate::problem::build::{Model, Options, Part, PodRef, Preference};
+use crate::solver::Slice;
 use crate::solver::{Control, Outcome, Settings, Status};
 
 /// The most problems that are tried where time has no end.
@@ -157,7 +158,7 @@ impl<'a> Search<'_, 'a> {
         let start = Some(transfer(&best.built, &best.outcome.solution, &built));
         let settings = Settings { start, ..self.planner.settings.clone() };
         // The first try is the likeliest to be the last.
-        let share = Share::of(self.control, if self.tries == 1 { 0.6 } else { 0.4 });
+        let share = Slice::of(self.control, if self.tries == 1 { 0.6 } else { 0.4 });
         // Counted rounds must give the same answer always, so nothing is cut short then.
         let target = settings.iterations.is_none().then_some(best.worth().1);
         let outcome = (self.planner.solve)(&built.problem, &settings, &Verdict::new(&share, target));
@@ -184,7 +185,7 @@ impl<'a> Search<'_, 'a> {
     fn place_more(&mut self, found: &Answer<'a>) {
         let start = Some(transfer(&found.built, &found.outcome.solution, &self.bare.built));
         let settings = Settings { start, ..self.planner.settings.clone() };
-        let share = Share::of(self.control, 0.6);
+        let share = Slice::of(self.control, 0.6);
         let outcome = (self.planner.solve)(&self.bare.built.problem, &settings, &share);
         let former = std::mem::replace(&mut self.bare.outcome, outcome);
         self.placed_more = true;

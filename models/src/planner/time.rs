@@ -1,35 +1,8 @@
-//! Shares of the time that is left, and stopping early.
+//! Stopping early.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::solver::{Control, Progress};
-
-/// A share of the time that is left.
-pub(super) struct Share<'a> {
-    whole: &'a dyn Control,
-    /// Seconds that must be left over.
-    reserve: f64,
-}
-
-impl<'a> Share<'a> {
-    /// This part of what is left; where time has no end nothing needs to be kept.
-    pub fn of(whole: &'a dyn Control, part: f64) -> Self {
-        let left = whole.remaining_seconds();
-        Share { whole, reserve: if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 } }
-    }
-}
-
-impl Control for Share<'_> {
-    fn remaining_seconds(&self) -> f64 {
-        self.whole.remaining_seconds() - self.reserve
-    }
-    fn interrupted(&self) -> bool {
-        self.whole.interrupted()
-    }
-    fn report(&self, progress: &Progress) {
-        self.whole.report(progress);
-    }
-}
 
 /// Stops the solver as soon as it is clear whether a solution of at most `target` dollars an hour exists.
 ///

@@ -26,6 +26,7 @@ mod repair;
 #[cfg(test)]
 mod rules_test;
 mod sequence;
+mod slice;
 #[cfg(test)]
 mod test_problems;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::problem::Solution;
 
 pub use integer::run as run_model;
 pub use pipeline::solve;
+pub use slice::Slice;
 pub use whole::export as export_nodes;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.

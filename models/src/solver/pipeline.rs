@@ -9,6 +9,7 @@ use super::columns::{ColumnLimits, Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
+use super::slice::Slice;
 use super::{
     Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
     integer, mix,
@@ -125,33 +126,6 @@ struct Unclocked<'a> {
 impl Control for Unclocked<'_> {
     fn remaining_seconds(&self) -> f64 {
         f64::INFINITY
-    }
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted()
-    }
-    fn report(&self, progress: &Progress) {
-        self.inner.report(progress);
-    }
-}
-
-/// A control that leaves some seconds to those who come after.
-pub(super) struct Slice<'a> {
-    inner: &'a dyn Control,
-    reserve: f64,
-}
-
-impl<'a> Slice<'a> {
-    /// The first `part` of what is left.
-    pub(super) fn of(inner: &'a dyn Control, part: f64) -> Self {
-        let left = inner.remaining_seconds();
-        let reserve = if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 };
-        Slice { inner, reserve }
-    }
-}
-
-impl Control for Slice<'_> {
-    fn remaining_seconds(&self) -> f64 {
-        self.inner.remaining_seconds() - self.reserve
     }
     fn interrupted(&self) -> bool {
         self.inner.interrupted()

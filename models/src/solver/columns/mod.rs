@@ -158,14 +158,15 @@ impl<'a> Pricing<'a> {
             .map(|(key, (target, _))| {
                 let mut weights = self.weights.get(key).cloned().unwrap_or_default();
                 let aim = target.max(0.0);
-                let priced = self.knapsacks[key.0].search(problem, &values[key.1], aim, work.min(STEPS), &mut weights);
+                let steps = if control.exhausted() { 1 } else { work.min(STEPS) };
+                let priced = self.knapsacks[key.0].search(problem, &values[key.1], aim, steps, &mut weights);
                 (priced, weights)
             })
             .collect();
         let mut uppers = vec![None; problem.bins.len()];
         let mut patterns: Vec<(f64, Pattern)> = Vec::new();
         let exact = if work < STEPS {
-            results.iter().all(|(priced, _)| priced.work <= work)
+            !control.exhausted() && results.iter().all(|(priced, _)| priced.work <= work)
         } else {
             let gap = if work > STEPS { 1e-7 } else { 1e-4 };
             let open = tasks.iter().zip(&mut results).filter(|(_, (priced, _))| priced.work > STEPS);
@@ -220,7 +221,8 @@ impl<'a> Pricing<'a> {
             .par_iter()
             .map(|(key, _)| {
                 let mut weights = self.weights.get(key).cloned().unwrap_or_default();
-                self.knapsacks[key.0].search(problem, &values[key.1], 0.0, STEPS, &mut weights)
+                let steps = if control.exhausted() { 1 } else { STEPS };
+                self.knapsacks[key.0].search(problem, &values[key.1], 0.0, steps, &mut weights)
             })
             .collect();
         let open = tasks

@@ -24,8 +24,9 @@ use super::columns::master::{Master, dollars};
 use super::highs::{HighsError, Lp, LpSolution, MipLimits};
 use super::incumbent::normalised;
 use super::packing::{Index, Tally};
-use super::pipeline::{Slice, State};
+use super::pipeline::State;
 use super::quota::{self, Wish};
+use super::slice::Slice;
 use super::{Control, Settings, complete};
 use crate::problem::{Problem, Solution};
 

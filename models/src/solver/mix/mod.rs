@@ -16,7 +16,8 @@ use self::pack::{Packed, pack};
 use self::pour::Pour;
 use super::columns::{Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
-use super::pipeline::{Slice, State};
+use super::pipeline::State;
+use super::slice::Slice;
 use super::{Control, Settings, bound, integer};
 use crate::problem::Solution;
 
@@ -24,7 +25,7 @@ use crate::problem::Solution;
 pub(super) use self::cuts::model;
 
 /// The most parts (bin and shape) that are worth pouring again and again.
-const MOST: usize = 40_000;
+const MOST: usize = 25_000;
 
 /// The gap to which mixes are chosen while they still lack room, and the share of the open gap that is fine enough.
 const COARSE: f64 = 2e-3;
