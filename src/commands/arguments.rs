@@ -135,6 +135,7 @@ impl PlanningArguments {
             },
             seed: self.seed,
             iterations: self.iterations,
+            start: None,
         }
     }
 

@@ -179,14 +179,26 @@ impl Lp {
         if highs.is_null() {
             return Err(HighsError::Refused("to start"));
         }
-        let lp = Lp { highs, columns: 0, rows: rows.len() };
+        let mut lp = Lp { highs, columns: 0, rows: 0 };
         common_options(highs)?;
+        lp.add_rows(rows)?;
+        Ok(lp)
+    }
+
+    /// Adds rows (least and greatest value) that no column is in yet behind those that are there.
+    ///
+    /// # Errors
+    /// Where HiGHS refuses.
+    pub fn add_rows(&mut self, rows: &[(f64, f64)]) -> Result<(), HighsError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let (lower, upper): (Vec<f64>, Vec<f64>) = rows.iter().copied().unzip();
         // SAFETY: the arrays hold as many entries as said; no coefficients yet.
         checked(
             unsafe {
                 sys::Highs_addRows(
-                    highs,
+                    self.highs,
                     rows.len() as i32,
                     lower.as_ptr(),
                     upper.as_ptr(),
@@ -198,7 +210,8 @@ impl Lp {
             },
             "rows",
         )?;
-        Ok(lp)
+        self.rows += rows.len();
+        Ok(())
     }
 
     /// Number of columns.

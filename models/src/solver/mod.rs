@@ -1,14 +1,15 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
-mod aggregate;
 pub mod bound;
 pub mod columns;
 pub mod complete;
+mod counts;
 mod cover;
 mod dive;
 mod enumerate;
 pub mod export;
 mod fill;
+mod fluid;
 pub mod greedy;
 #[cfg(test)]
 mod heuristics_test;
@@ -92,11 +93,14 @@ pub struct Settings {
     pub seed: u64,
     /// At most so many rounds in each stage instead of the clock: the same answer on every machine.
     pub iterations: Option<u64>,
+    /// What is known already: a solution, or a part of one, that is completed and begun from where it is better than the
+    /// greedy's answer. One that breaks a rule is not used.
+    pub start: Option<Solution>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { method: Method::Auto, gap: 0.0, threads: 2, seed: 1, iterations: None }
+        Settings { method: Method::Auto, gap: 0.0, threads: 2, seed: 1, iterations: None, start: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::columns::master::dollars;
 use super::columns::{ColumnLimits, Columns, Pricing};
@@ -9,10 +10,10 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::{
-    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
-    integer,
+    Control, Method, Outcome, Progress, Settings, Status, bound, complete, counts, cover, dive, enumerate, greedy,
+    improve, integer,
 };
-use super::{aggregate, sequence};
+use super::{fluid, sequence};
 use crate::problem::{Problem, Solution};
 
 /// More shapes than this are placed node after node by their worth, too.
@@ -20,6 +21,9 @@ const MANY: usize = 60;
 
 /// More units than this as well.
 const CROWD: u64 = 5_000;
+
+/// So few units are mostly proven by a list of all patterns.
+const FEW: u64 = 200;
 
 /// A gap that counts as none.
 const PROVEN: f64 = 1e-6;
@@ -30,6 +34,24 @@ const PROVEN: f64 = 1e-6;
 /// holds whenever it is stopped. Where the integer program fails the greedy's answer stands, and a note says why.
 pub fn solve(problem: &Problem, settings: &Settings, control: &dyn Control) -> Outcome {
     solve_by(problem, settings, control, prove)
+}
+
+/// The better one of the greedy's answer and what the settings begin with, completed.
+fn begun(problem: &Problem, greedy: Solution, settings: &Settings, control: &dyn Control) -> Solution {
+    let Some(start) = &settings.start else { return greedy };
+    let completed = catch_unwind(AssertUnwindSafe(|| {
+        let known = normalised(problem, start.nodes.iter().cloned());
+        let whole = known.unplaced.iter().all(|units| *units == 0) && problem.violations(&known).is_empty();
+        if whole { known } else { complete::complete(problem, &known, None, control) }
+    }));
+    match completed {
+        Ok(solution)
+            if rank(problem, &solution) < rank(problem, &greedy) && problem.violations(&solution).is_empty() =>
+        {
+            solution
+        }
+        _ => greedy,
+    }
 }
 
 /// All stages behind the greedy, as a function, so that a test can put one in their place that fails.
@@ -50,8 +72,12 @@ pub(super) fn solve_by(problem: &Problem, settings: &Settings, control: &dyn Con
         }
     };
     let greedy_cost = problem.cost(&first);
+    let first = begun(problem, first, settings, control);
     stages.end("greedy");
-    control.report(&Progress { stage: "greedy", cost: dollars(greedy_cost), bound: None });
+    // A cost without all units says nothing to those who wait for a cheap solution; the stages tell of better ones.
+    if first.unplaced.iter().all(|units| *units == 0) {
+        control.report(&Progress { stage: "greedy", cost: dollars(problem.cost(&first)), bound: None });
+    }
     let mut outcome =
         Outcome { solution: first, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new() };
     if settings.method != Method::Greedy {
@@ -109,14 +135,14 @@ impl Control for Unclocked<'_> {
 }
 
 /// A control that leaves some seconds to those who come after.
-struct Slice<'a> {
+pub(super) struct Slice<'a> {
     inner: &'a dyn Control,
     reserve: f64,
 }
 
 impl<'a> Slice<'a> {
     /// The first `part` of what is left.
-    fn of(inner: &'a dyn Control, part: f64) -> Self {
+    pub(super) fn of(inner: &'a dyn Control, part: f64) -> Self {
         let left = inner.remaining_seconds();
         let reserve = if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 };
         Slice { inner, reserve }
@@ -131,6 +157,28 @@ impl Control for Slice<'_> {
         self.inner.interrupted()
     }
     fn report(&self, progress: &Progress) {
+        self.inner.report(progress);
+    }
+}
+
+/// A control that stops as soon as a solution places every unit.
+struct UntilWhole<'a> {
+    inner: &'a dyn Control,
+    heard: AtomicBool,
+    /// Whether it is waited for at all.
+    waits: bool,
+}
+
+impl Control for UntilWhole<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        self.inner.remaining_seconds()
+    }
+    fn interrupted(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) || self.inner.interrupted()
+    }
+    fn report(&self, progress: &Progress) {
+        // Only whole solutions are told of as the incumbent; without one the cost is that of none.
+        self.heard.store(self.waits && progress.cost < dollars(i64::MAX) * 0.9, Ordering::Relaxed);
         self.inner.report(progress);
     }
 }
@@ -206,7 +254,8 @@ impl<'a> State<'a> {
             }
             best.rank = found;
             best.solution = solution;
-            Some(Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
+            let whole = best.rank.0.iter().all(|units| *units == 0);
+            whole.then(|| Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
         });
         if let Some(progress) = told {
             self.control.report(&progress);
@@ -254,7 +303,9 @@ fn prove(
     if first.unplaced.iter().zip(&hopeless).any(|(missing, hopeless)| missing > hopeless) {
         // Who must wait is settled first; the bound is for those who don't.
         let slice = Slice::of(control, 0.4);
-        let found = search(problem, &first, None, settings, stages, &slice)?;
+        // Counted rounds must give the same answer always, so nothing is cut short then.
+        let whole = UntilWhole { inner: &slice, heard: AtomicBool::new(false), waits: settings.iterations.is_none() };
+        let found = search(problem, &first, None, settings, stages, &whole)?;
         state.offer(found.solution(), "integer");
     }
     let chosen = state.solution();
@@ -277,14 +328,8 @@ fn units(problem: &Problem) -> u64 {
     problem.shapes.iter().map(|shape| u64::from(shape.count)).sum()
 }
 
-/// Plans node after node by the worths of the aggregate, on the bins that it uses most.
-fn fill_by_worth(
-    state: &State,
-    found: &aggregate::Aggregate,
-    prices: &[f64],
-    settings: &Settings,
-    control: &dyn Control,
-) {
+/// Plans node after node by the worths of the relaxation, on the bins that it uses most.
+fn fill_by_worth(state: &State, found: &fluid::Fluid, prices: &[f64], settings: &Settings, control: &dyn Control) {
     let problem = state.problem;
     let mut candidates: Vec<usize> = (0..problem.bins.len())
         .filter(|&bin| found.nodes[bin] > 1e-6 && problem.bins[bin].max_count.is_none() && problem.bins[bin].price > 0)
@@ -299,9 +344,20 @@ fn fill_by_worth(
         if control.exhausted() {
             break;
         }
-        let partial = sequence::fill(problem, &found.values, &candidates, manner, rounds, control);
+        let partial =
+            sequence::fill(problem, &found.duals[..problem.shapes.len()], &candidates, manner, rounds, control);
         state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
     }
+}
+
+/// The duals that column generation starts from. Few units end in a list of patterns, which duals of rules that come from
+/// fractions of nodes make longer: there the rules start from nothing.
+fn first_duals(problem: &Problem, found: &fluid::Fluid) -> Vec<f64> {
+    let mut duals = found.duals.clone();
+    if units(problem) <= FEW {
+        duals[problem.shapes.len()..].fill(0.0);
+    }
+    duals
 }
 
 /// Whether one unit of a shape fits some node alone.
@@ -347,32 +403,34 @@ fn search<'a>(
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() {
         return Ok(state);
     }
-    let aggregate = match aggregate::solve(problem, &demand, &usable, &Slice::of(control, 0.2)) {
+    let fluid = match fluid::relax(problem, &demand, &usable, &Slice::of(control, 0.2)) {
         Ok(found) => Some(found),
         Err(HighsError::Stopped) => None,
         Err(error) => return Err(error),
     };
-    if let Some(found) = &aggregate {
+    if let Some(found) = &fluid {
         if gap.is_some() {
             state.offer_bound(bound::rounded(problem, found.bound));
+        }
+        if gap.is_some() && units(problem) > CROWD && found.holds(&demand) {
+            fluid::realise(&state, &demand, found, &prices, settings, &Slice::of(control, 0.4))?;
+            stages.end("realise");
         }
         if problem.shapes.len() > MANY || units(problem) > CROWD {
             fill_by_worth(&state, found, &prices, settings, &Slice::of(control, 0.4));
         }
     }
-    stages.end("aggregate");
+    stages.end("fluid");
     let mut columns = Columns::new(problem, &demand, first)?;
     columns.add(state.solution().nodes.into_iter().map(|(pattern, _)| pattern))?;
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
     let limits = ColumnLimits {
         rounds,
+        tail: 0.05,
+        work: 20_000_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
-        center: aggregate.as_ref().map(|found| {
-            let mut duals = found.values.clone();
-            duals.resize(columns.master.rows.len(), 0.0);
-            duals
-        }),
+        center: fluid.as_ref().map(|found| first_duals(problem, found)),
     };
     columns.generate(&mut pricing, &limits, &Slice::of(control, 0.5))?;
     if gap.is_some() {
@@ -387,6 +445,14 @@ fn search<'a>(
         if state.done(gap) {
             return Ok(state);
         }
+        counts::close(&state, &columns, &pricing, gap, settings, &Slice::of(control, 0.35))?;
+        stages.end("counts");
+        if state.done(gap) {
+            return Ok(state);
+        }
+        // The better the duals the fewer patterns are to be listed.
+        columns.generate(&mut pricing, &ColumnLimits { tail: 0.0, ..limits }, &Slice::of(control, 0.15))?;
+        state.offer_bound(bound::rounded(problem, columns.bound));
         // A better incumbent first: the patterns to be listed are fewer the nearer it is to the bound.
         let short = Slice::of(control, 0.06);
         let rounds = settings.iterations.unwrap_or(u64::MAX);

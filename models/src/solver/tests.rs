@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::aggregate;
 use super::columns::Pricing;
 use super::columns::master::Master;
+use super::columns::pricing::Knapsack;
+use super::counts;
+use super::fluid;
 use super::highs::HighsError;
 use super::model::LinearModel;
 use super::pipeline::solve_by;
@@ -127,6 +129,33 @@ fn greedy_alone_has_no_bound() {
 }
 
 #[test]
+fn begins_with_what_is_known_where_it_is_better() {
+    let mut dearer = 0;
+    for seed in 0..40 {
+        let problem = random(seed, 9);
+        let best = optimum(&problem);
+        let greedy = Settings { method: Method::Greedy, ..settings() };
+        let outcome = solve(&problem, &Settings { start: Some(best.clone()), ..greedy.clone() }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        if outcome.solution.unplaced == best.unplaced {
+            assert_eq!(problem.cost(&outcome.solution), problem.cost(&best), "seed {seed}");
+        }
+        dearer += usize::from(outcome.greedy_cost > problem.cost(&best));
+        // A part of it is completed; nonsense is left aside.
+        let half = best.nodes.iter().map(|(pattern, _)| (pattern.clone(), 1)).take(1).collect();
+        let start = Some(crate::problem::Solution { nodes: half, unplaced: Vec::new() });
+        let outcome = solve(&problem, &Settings { start, ..greedy.clone() }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        let mut broken = best;
+        broken.nodes.iter_mut().for_each(|(_, copies)| *copies += 1000);
+        let outcome = solve(&problem, &Settings { start: Some(broken), ..greedy }, &Patient);
+        assert!(problem.violations(&outcome.solution).is_empty());
+        assert!(problem.cost(&outcome.solution) <= outcome.greedy_cost);
+    }
+    assert!(dearer > 0, "the greedy finds every optimum: the start proves nothing");
+}
+
+#[test]
 fn where_highs_fails_the_greedy_stands_and_says_why() {
     let problem = random(3, 0);
     let fails = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| Err(HighsError::Status(4)));
@@ -170,6 +199,30 @@ fn instance(name: &str, model: &LinearModel) -> f64 {
 }
 
 #[test]
+fn the_fluid_bound_is_below_every_optimum_and_what_is_packed_obeys_every_rule() {
+    let mut packed = 0;
+    for seed in 0..120 {
+        let rules = (seed as u32).wrapping_mul(2_654_435_761) >> 23;
+        let problem = random(seed, rules);
+        let best = optimum(&problem);
+        if best.unplaced.iter().any(|units| *units > 0) {
+            continue;
+        }
+        let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+        let usable = vec![true; problem.bins.len()];
+        let found = fluid::relax(&problem, &demand, &usable, &Patient).unwrap();
+        let least = problem.cost(&best) as f64 * 1e-9;
+        assert!(found.bound <= least + 1e-9, "seed {seed}, rules {rules}: {} above {least}", found.bound);
+        for solution in fluid::solutions(&problem, &demand, &found, &settings(), &Patient).unwrap() {
+            let wrong = problem.violations(&solution);
+            assert!(wrong.is_empty(), "seed {seed}, rules {rules}: {wrong:?}");
+            packed += 1;
+        }
+    }
+    assert!(packed > 20, "only {packed} were packed");
+}
+
+#[test]
 fn the_instances_of_the_formulations() {
     let problem = page();
     let best = problem.cost(&optimum(&problem)) as f64 * 1e-9;
@@ -182,8 +235,51 @@ fn the_instances_of_the_formulations() {
     let patterns = pricing.enumerate(&master, &duals, 1.0, 100, 10_000, &Patient).unwrap();
     assert!((instance("master.lp", &master.model(&patterns, true)) - best).abs() < 1e-6);
     assert!((instance("nodes.lp", &export(&problem)) - best).abs() < 1e-6);
-    let relaxed = instance("aggregate.lp", &aggregate::model(&problem));
-    let found = aggregate::solve(&problem, &demand, &[true, true], &Patient).unwrap();
+    let relaxed = instance("fluid.lp", &fluid::model(&problem));
+    let found = fluid::relax(&problem, &demand, &[true, true], &Patient).unwrap();
     assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
     assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
+
+    let whole = instance("counts.lp", &counts::model(&problem, &[0.1, 0.05]));
+    assert!((whole - 0.28).abs() < 1e-6, "{whole}");
+}
+
+#[test]
+fn whole_nodes_never_cost_more_than_the_optimum() {
+    let mut compared = 0;
+    for seed in 0..120 {
+        let problem = random(seed, (seed % 128) as u32);
+        let best = optimum(&problem);
+        if best.unplaced.iter().any(|units| *units > 0) {
+            continue;
+        }
+        let cost = problem.cost(&best) as f64 * 1e-9;
+        for values in [0.02, 0.05] {
+            let model = counts::model(&problem, &vec![values; problem.shapes.len()]);
+            let found = model.solve_with(good_lp::highs).unwrap();
+            assert!(model.objective(&found) <= cost + 1e-6, "seed {seed}: {} {cost}", model.objective(&found));
+            compared += 1;
+        }
+    }
+    assert!(compared > 50, "{compared}");
+}
+
+#[test]
+fn company_worth_less_than_nothing_is_priced_with_those_who_need_it() {
+    let mut problem = page();
+    let set = |shape: usize| {
+        let mut set = crate::problem::ShapeSet::with_capacity(2);
+        set.insert(shape);
+        set
+    };
+    problem.rules.node_togethers.push(crate::problem::NodeTogether {
+        name: "company".into(),
+        members: set(0),
+        anchors: set(1),
+        satisfied: fixedbitset::FixedBitSet::with_capacity(2),
+    });
+    let knapsack = Knapsack::new(&problem, 1, &[3, 2]);
+    let priced = knapsack.search(&problem, &[1.0, -0.2], 0.0, 1_000, &mut Vec::new());
+    assert!(priced.upper >= 1.8, "{}", priced.upper);
+    assert_eq!(priced.found.last().map(|(_, counts)| counts.clone()), Some(vec![(0, 2), (1, 1)]));
 }

@@ -139,6 +139,36 @@ impl<'a> Pricing<'a> {
         Round { patterns: patterns.into_iter().map(|(_, pattern)| pattern).collect(), uppers, exact }
     }
 
+    /// By bin: no pattern of it is worth more under some duals; `None` for bins that no better solution uses.
+    pub fn uppers(&self, master: &Master, duals: &[f64], work: u64) -> Vec<Option<f64>> {
+        let problem = self.problem;
+        let (values, which) = self.values(master, duals);
+        let mut tasks: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        for bin in 0..problem.bins.len() {
+            if let Some(knapsack) = self.knapsack_of[bin] {
+                tasks.entry((knapsack, which[self.class_of[bin]])).or_default().push(bin);
+            }
+        }
+        let tasks: Vec<((usize, usize), Vec<usize>)> = tasks.into_iter().collect();
+        let found: Vec<f64> = tasks
+            .par_iter()
+            .map(|(key, _)| {
+                let mut weights = self.weights.get(key).cloned().unwrap_or_default();
+                self.knapsacks[key.0].search(problem, &values[key.1], 0.0, work, &mut weights).upper
+            })
+            .collect();
+        let mut uppers = vec![None; problem.bins.len()];
+        for ((_, bins), upper) in tasks.into_iter().zip(found) {
+            bins.into_iter().for_each(|bin| uppers[bin] = Some(upper));
+        }
+        uppers
+    }
+
+    /// The shapes that fit a bin, and the most units of each on one node of it.
+    pub fn most_units(&self, bin: usize) -> Vec<(usize, u32)> {
+        self.knapsack_of[bin].map_or_else(Vec::new, |knapsack| self.knapsacks[knapsack].most_units())
+    }
+
     /// All patterns of reduced cost below `slack` under some duals, without those that another one makes needless;
     /// `None` where they are more than `most`.
     pub fn enumerate(
@@ -189,6 +219,10 @@ impl<'a> Pricing<'a> {
 pub struct ColumnLimits {
     /// At most so many rounds.
     pub rounds: u64,
+    /// Done where what columns can still add to the bound is less than this part of the gap to the incumbent.
+    pub tail: f64,
+    /// At most so many steps a knapsack.
+    pub work: u64,
     /// Cost of the incumbent in billionths of a dollar an hour.
     pub incumbent: i64,
     /// Duals to start from, near which the optimal ones are thought to be.
@@ -339,15 +373,20 @@ impl<'a> Columns<'a> {
                 self.converged = true;
                 return Ok(());
             }
+            let open = dollars(limits.incumbent) - self.solution.objective;
+            if slack_free && self.solution.objective - self.bound < limits.tail * open {
+                // What is left of this gap is little beside the one that columns can't close.
+                return Ok(());
+            }
             if added == 0 {
                 if round.exact {
                     self.converged = true;
                     return Ok(());
                 }
-                if work > 4_000_000 {
+                if work >= limits.work {
                     return Ok(());
                 }
-                work *= 6;
+                work = (work * 6).min(limits.work);
                 smoothing = 0.3;
             }
         }

@@ -129,6 +129,18 @@ impl Knapsack {
         self.items.is_empty()
     }
 
+    /// The shapes that fit, and the most units of each.
+    pub fn most_units(&self) -> Vec<(usize, u32)> {
+        self.items.iter().map(|item| (item.shape as usize, item.most)).collect()
+    }
+
+    /// Whether an item is company that another one must have on this node.
+    fn is_company(&self, problem: &Problem, item: usize) -> bool {
+        let shape = self.items[item].shape as usize;
+        let rules = problem.rules.node_togethers.iter().zip(&self.lonely);
+        rules.into_iter().any(|(rule, lonely)| *lonely && rule.anchors.contains(shape))
+    }
+
     /// Whether two knapsacks hold the same patterns at the same values whatever these are.
     pub fn same(&self, other: &Knapsack) -> bool {
         self.capacity == other.capacity
@@ -220,9 +232,14 @@ impl Knapsack {
                 return Priced { upper: target, ..Priced::default() };
             }
         }
-        let mut order: Vec<Weighted> = worth
+        // What others can't do without counts as well, though it be worth nothing or less.
+        let mut order: Vec<Weighted> = self
+            .items
             .iter()
-            .map(|&(index, value)| {
+            .enumerate()
+            .map(|(index, item)| (index, values[item.shape as usize]))
+            .filter(|&(index, value)| value > 0.0 || self.is_company(problem, index))
+            .map(|(index, value)| {
                 let weight = self.weight(&self.items[index].demand, weights).max(1e-12);
                 Weighted { item: index, value, weight, density: value / weight }
             })
@@ -437,7 +454,7 @@ impl Search<'_> {
         for index in start..self.order.len() {
             let unit = self.order[index];
             let room = self.knapsack.weight(&self.room, self.weights);
-            if !self.weights.is_empty() && value + unit.density * room <= self.best {
+            if !self.weights.is_empty() && value + unit.density.max(0.0) * room <= self.best {
                 return;
             }
             let most = self.most(&self.knapsack.items[unit.item]);
@@ -454,7 +471,7 @@ impl Search<'_> {
                     self.open = self.open.max(value + self.bound(index));
                     return;
                 }
-                if value + unit.value * f64::from(units - 1) + self.after(index, units - 1) <= self.best {
+                if value + unit.value.max(0.0) * f64::from(units - 1) + self.after(index, units - 1) <= self.best {
                     break;
                 }
             }
