@@ -11,5 +11,6 @@ mod health;
 mod parts;
 mod processes;
 
-pub use control_plane::{ControlPlane, State};
+pub use configuration::PLAYED;
+pub use control_plane::{ControlPlane, State, client};
 pub use parts::Parts;

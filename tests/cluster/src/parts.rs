@@ -35,6 +35,22 @@ impl Parts {
         self.folder.join(name)
     }
 
+    /// The folder that holds them.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Modules and versions that the programs are to be compiled from, one a line.
+    pub fn pinned() -> String {
+        const MODULES: [&str; 3] = ["k8s.io/kubernetes", "go.etcd.io/etcd/server/v3", "sigs.k8s.io/kwok"];
+        include_str!("../control-plane/go.mod")
+            .lines()
+            .filter_map(|line| line.trim().split_once(' '))
+            .filter(|(module, _)| MODULES.contains(module))
+            .map(|(module, version)| format!("  {module} {version}\n"))
+            .collect()
+    }
+
     /// Modules and versions that the programs were compiled from, one a line.
     ///
     /// # Errors

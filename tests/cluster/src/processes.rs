@@ -153,6 +153,11 @@ pub(crate) fn end_detached(folder: &Path, ids: &[(String, u32)]) -> anyhow::Resu
         if works_in(*id, folder) {
             signal("KILL", *id)?;
         }
+        // Until the system has forgotten it; without a parent that takes a moment.
+        let ended = Instant::now();
+        while Path::new(&format!("/proc/{id}")).exists() && ended.elapsed() < GRACE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     Ok(())
 }
