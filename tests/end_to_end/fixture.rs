@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -100,6 +102,17 @@ impl Corner {
     {
         let object: K = serde_json::from_value(object).unwrap();
         Api::<K>::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// A service account of this name in the test's namespace; the kubeconfig of one who may do nothing yet.
+    pub async fn account(&self, name: &str) -> PathBuf {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
+        let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        accounts.create(&PostParams::default(), &account).await.unwrap();
+        let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": []}})).unwrap();
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+        let user = format!("{}-{name}", self.name);
+        self.control_plane.kubeconfig_of_token(&user, &answer.status.unwrap().token.unwrap()).unwrap()
     }
 
     /// This test's nodes.

@@ -4,3 +4,4 @@
 
 mod cluster;
 mod fixture;
+mod live;
