@@ -12,13 +12,15 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
 BINARY := $(CARGO_TARGET_DIR)/release/supercargo
+TEST_CLUSTER := $(CARGO_TARGET_DIR)/release/test-cluster
+CLUSTER_STATE := $(CARGO_TARGET_DIR)/test-cluster.json
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 CARGO_FLAGS := --locked --release
 PYTHON ?= python3
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## Plan a bundled workload and print the table
@@ -30,13 +32,31 @@ build: setup ## Build target/release/supercargo
 	@scripts/link-binary.sh "$(BINARY)"
 
 .PHONY: test
-test: setup ## Formatting, lints without warnings, every test
+test: setup cluster-parts ## Formatting, lints without warnings, every test
 	@scripts/setup-rust-components.sh
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	cargo test $(CARGO_FLAGS) --workspace 2>&1 | tee "$(TEST_LOG)"
 	@scripts/link-binary.sh "$(BINARY)"
 	@echo; echo "All of it again, in short:"; scripts/test-summary.sh "$(TEST_LOG)"
+
+.PHONY: cluster
+cluster: setup cluster-parts ## Start a real Kubernetes control plane on loopback, and say where it is
+	@"$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" start
+
+.PHONY: cluster-kubeconfig
+cluster-kubeconfig: ## Print where its kubeconfig is
+	@"$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" kubeconfig
+
+.PHONY: cluster-stop
+cluster-stop: ## Stop it
+	@if [[ -e "$(CLUSTER_STATE)" ]]; then "$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" stop; fi
+
+# The programs of the control plane, compiled once into a cache outside of the tree.
+.PHONY: cluster-parts
+cluster-parts: setup
+	@cargo build $(CARGO_FLAGS) --quiet --package supercargo-test-cluster
+	@"$(TEST_CLUSTER)" build >/dev/null
 
 .PHONY: bench
 bench: setup ## Measure the solvers side by side with criterion

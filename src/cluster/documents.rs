@@ -97,6 +97,19 @@ pub(crate) fn split(source: Source) -> Result<Vec<Document>, InputError> {
     Ok(documents)
 }
 
+/// The items of a list that an API server gave, which need not say their version and kind again.
+pub(crate) fn of_list(
+    source: Arc<Source>,
+    version: &str,
+    kind: &str,
+    items: Vec<Value>,
+) -> Result<Vec<Document>, InputError> {
+    let list = serde_json::json!({"apiVersion": version, "kind": format!("{kind}List"), "items": items});
+    let mut documents = Vec::new();
+    flatten(list, Place { source, index: 0, several: false, item: None }, &mut documents)?;
+    Ok(documents)
+}
+
 fn flatten(value: Value, place: Place, documents: &mut Vec<Document>) -> Result<(), InputError> {
     let (items, element) = match value {
         Value::Null => return Ok(()),

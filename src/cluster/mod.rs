@@ -1,9 +1,9 @@
-//! From files to a snapshot: reading objects, checking them as the API server would, and expanding workloads to pods.
+//! From files or a live cluster to a snapshot: reading objects, checking them as the API server would, and expanding workloads to pods.
 //!
 //! ```text
 //!   sources ──> documents ──> objects (typed, validated) ──> expansion (pods of workloads) ──> Snapshot
 //!   file, glob,  YAML, JSON,   one check a kind; older        ownership, admission,
-//!   folder, -    lists         Karpenter's kinds converted    what is bound and what waits
+//!   folder, -,   lists         Karpenter's kinds converted    what is bound and what waits
 //! ```
 
 mod defaults;
@@ -11,6 +11,7 @@ mod documents;
 mod error;
 mod expansion;
 mod legacy;
+mod live;
 mod objects;
 mod ownership;
 mod sources;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use supercargo_models::kubernetes::Snapshot;
 
 pub use error::InputError;
+pub use live::{LiveError, Target};
 use objects::{Objects, Read};
 
 /// How to read.
@@ -78,6 +80,22 @@ pub fn read(sources: &[String], options: &ReadOptions) -> Result<Loaded, InputEr
         return Err(nothing_in(sources));
     }
     expansion::snapshot(objects)
+}
+
+/// Reads a live cluster into a snapshot, with the verb `list` alone.
+///
+/// Fields that this program does not know are passed over: the cluster may be newer.
+///
+/// # Errors
+///
+/// If there is no cluster, it does not answer, or it refuses a list: the resource is named.
+pub fn read_live(target: &Target) -> Result<Loaded, LiveError> {
+    let options = ReadOptions { validate: Validate::Ignore };
+    let mut objects = Objects::default();
+    for document in live::read(target)? {
+        objects.add(document, &options)?;
+    }
+    Ok(expansion::snapshot(objects)?)
 }
 
 fn nothing_in(sources: &[String]) -> InputError {

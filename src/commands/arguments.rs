@@ -18,6 +18,12 @@ pub struct InputArguments {
     /// Kubernetes objects: a file, a folder, a glob, or - for standard input (YAML streams, JSON, kind: List).
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub filenames: Vec<String>,
+    /// The live cluster to read when there is no -f [default: KUBECONFIG, ~/.kube/config, or the cluster around].
+    #[arg(long, value_name = "FILE", conflicts_with = "filenames")]
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig in place of its current one.
+    #[arg(long, value_name = "NAME", conflicts_with = "filenames")]
+    pub context: Option<String>,
     /// What to do about fields that the Kubernetes API does not know.
     #[arg(long, value_enum, default_value_t = Validation::Strict, env = "SUPERCARGO_VALIDATE", hide_env_values = true)]
     pub validate: Validation,

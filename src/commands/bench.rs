@@ -87,7 +87,12 @@ pub fn run(arguments: BenchArguments, out: &mut dyn Write) -> anyhow::Result<Exi
 
 fn one(file: &Path, catalog: &Catalog, arguments: &BenchArguments, reading: &WallClock) -> Workload {
     let start = Instant::now();
-    let input = InputArguments { filenames: vec![file.to_string_lossy().into_owned()], validate: arguments.validate };
+    let input = InputArguments {
+        filenames: vec![file.to_string_lossy().into_owned()],
+        kubeconfig: None,
+        context: None,
+        validate: arguments.validate,
+    };
     let loaded = match planning::read_objects(&input) {
         Ok(loaded) => loaded,
         Err(error) => return Workload::broken(&error),

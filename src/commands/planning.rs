@@ -15,7 +15,7 @@ use supercargo_models::solver;
 
 use super::arguments::{CatalogArguments, InputArguments, PlanningArguments, Validation};
 use crate::cli::BadInput;
-use crate::cluster::{self, InputError, ReadOptions, Validate};
+use crate::cluster::{self, InputError, LiveError, ReadOptions, Target, Validate};
 use crate::control::WallClock;
 use crate::report::{Demand, Workloads};
 
@@ -45,7 +45,7 @@ pub struct Answer {
 /// Reads objects and catalogue.
 ///
 /// # Errors
-/// A [`BadInput`] where no objects are named, or where objects or catalogue can't be read.
+/// A [`BadInput`] where no objects are named and there is no cluster, or where objects or catalogue can't be read.
 pub fn read(input: &InputArguments, catalog: &CatalogArguments) -> anyhow::Result<Question> {
     // The embedded catalogue takes longer to unpack than most manifests to read.
     let (catalog, loaded) = std::thread::scope(|scope| {
@@ -66,15 +66,14 @@ pub fn read_catalog(arguments: &CatalogArguments) -> anyhow::Result<Catalog> {
     crate::catalog::load(arguments.catalog.as_deref(), arguments.region.as_deref())
 }
 
-/// Reads the objects that are named.
+/// Reads the objects that are named, or where none are, those of the live cluster.
 ///
 /// # Errors
-/// A [`BadInput`] where none are named or one can't be read.
+/// A [`BadInput`] where there are none or one can't be read; else the cluster failed.
 pub fn read_objects(input: &InputArguments) -> anyhow::Result<cluster::Loaded> {
     if input.filenames.is_empty() {
-        let hint = "name a file, a folder, a glob or - for standard input with -f; planning for a live cluster is not \
-                    possible yet";
-        return Err(BadInput::new("no objects to plan for").hint(hint).into());
+        let target = Target { kubeconfig: input.kubeconfig.clone(), context: input.context.clone() };
+        return cluster::read_live(&target).map_err(bad_cluster);
     }
     let validate = match input.validate {
         Validation::Strict => Validate::Strict,
@@ -82,6 +81,29 @@ pub fn read_objects(input: &InputArguments) -> anyhow::Result<cluster::Loaded> {
         Validation::Ignore => Validate::Ignore,
     };
     cluster::read(&input.filenames, &ReadOptions { validate }).map_err(|error| bad_objects(error).into())
+}
+
+/// The error of a live cluster: one that the person can mend, except where the cluster itself failed.
+fn bad_cluster(error: LiveError) -> anyhow::Error {
+    let hint = match &error {
+        LiveError::Input(_) => None,
+        LiveError::Nowhere => {
+            Some("name a file, a folder, a glob or - for standard input with -f, or a live cluster with --kubeconfig")
+        }
+        LiveError::Kubeconfig(_) => Some("--kubeconfig and --context choose another, -f reads files instead"),
+        LiveError::Refused { .. } => Some("supercargo needs the verb list on it; the README has the whole ClusterRole"),
+        LiveError::Failed { .. } => return error.into(),
+    };
+    match error {
+        LiveError::Input(error) => bad_objects(error).into(),
+        error => {
+            let bad = BadInput::from_error(error);
+            match hint {
+                Some(hint) => bad.hint(hint).into(),
+                None => bad.into(),
+            }
+        }
+    }
 }
 
 /// The error of an input with its fix as the hint.

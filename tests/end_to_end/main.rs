@@ -1,0 +1,7 @@
+//! Against a real control plane: what supercargo reads, plans and promises is what Kubernetes does.
+
+#![allow(missing_docs, clippy::unwrap_used, unreachable_pub)]
+
+mod cluster;
+mod fixture;
+mod live;
