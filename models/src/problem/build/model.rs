@@ -154,7 +154,6 @@ impl<'a> Model<'a> {
             .collect()
     }
 
-    /// Weights of the pools that can hold a unit of the form, ascending.
     /// Forms whose company the pods of a form need, on their node or in their zone.
     pub(crate) fn company(&self, form: usize) -> Vec<usize> {
         let needs = |other: &Form| {
@@ -166,6 +165,7 @@ impl<'a> Model<'a> {
         (0..self.forms.len()).filter(|&other| other != form && needs(&self.forms[other])).collect()
     }
 
+    /// Weights of the pools that can hold a unit of the form, ascending.
     pub(crate) fn weights(&self, form: usize) -> BTreeSet<i32> {
         let form = &self.forms[form];
         let mut weights = BTreeSet::new();
@@ -260,7 +260,8 @@ impl<'a> Model<'a> {
     /// those whose presence it counts, can stand where it does not look.
     fn tell_counted_apart(&mut self, protos: &mut [Proto]) {
         let mut own: BTreeSet<(usize, Counted)> = BTreeSet::new();
-        for owned in self.reading.profiles.iter().flat_map(|profile| &profile.owned) {
+        let distinct: BTreeSet<&Owned> = self.reading.profiles.iter().flat_map(|profile| &profile.owned).collect();
+        for owned in distinct {
             let Owned::Spread { key, pods, counted, .. } = owned else { continue };
             let Some(topology) = self.topologies.iter().position(|domains| domains.key == *key) else { continue };
             if own.contains(&(topology, counted.clone())) {
@@ -273,15 +274,17 @@ impl<'a> Model<'a> {
                 self.counts(counted, &proto.matching, &proto.tolerated, |key| self.proto_label(proto, key))
             };
             let (inside, outside): (Vec<&Proto>, Vec<&Proto>) = protos.iter().partition(|proto| passes(proto));
+            let awake: BTreeSet<u16> = protos
+                .iter()
+                .filter(|proto| owners.iter().any(|form| proto.holds(form)))
+                .filter_map(|proto| proto.domains[topology])
+                .collect();
             // Domains that come to be when a node is opened there for someone else.
             let dormant: BTreeSet<u16> = inside
                 .iter()
                 .filter(|proto| proto.weight.is_some())
                 .filter_map(|proto| proto.domains[topology])
-                .filter(|domain| {
-                    let mut here = protos.iter().filter(|proto| proto.domains[topology] == Some(*domain));
-                    !here.any(|proto| owners.iter().any(|form| proto.holds(form)))
-                })
+                .filter(|domain| !awake.contains(domain))
                 .collect();
             let apart = outside.iter().any(|proto| {
                 others.iter().any(|form| proto.holds(form))
