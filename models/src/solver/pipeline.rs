@@ -43,7 +43,8 @@ fn begun(problem: &Problem, greedy: Solution, settings: &Settings, control: &dyn
     let completed = catch_unwind(AssertUnwindSafe(|| {
         let known = normalised(problem, start.nodes.iter().cloned());
         let whole = known.unplaced.iter().all(|units| *units == 0) && problem.violations(&known).is_empty();
-        if whole { known } else { complete::complete(problem, &known, None, control) }
+        // Worth only a little of the time: the greedy is there already.
+        if whole { known } else { complete::complete(problem, &known, None, &Slice::of(control, 0.05)) }
     }));
     match completed {
         Ok(solution)
