@@ -19,12 +19,14 @@ mod integer;
 mod mix;
 pub mod model;
 mod packing;
+mod parts;
 mod pipeline;
 mod prices;
 pub mod quota;
 mod repair;
 #[cfg(test)]
 mod rules_test;
+mod run;
 mod sequence;
 mod slice;
 #[cfg(test)]
@@ -38,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Solution;
 
 pub use integer::run as run_model;
-pub use pipeline::solve;
+pub use run::solve;
 pub use slice::Slice;
 pub use whole::export as export_nodes;
 

@@ -1,6 +1,5 @@
-//! The stages in their order, the incumbent and the bound between them, and what happens when one of them fails.
+//! The stages behind the greedy in their order, and the incumbent and the bound between them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +9,7 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::slice::Slice;
-use super::{
-    Control, Method, Outcome, Progress, Settings, Status, bound, complete, cover, dive, enumerate, greedy, improve,
-    integer, mix,
-};
+use super::{Control, Progress, Settings, bound, complete, cover, dive, enumerate, improve, integer, mix};
 use super::{fluid, sequence};
 use crate::problem::{Problem, Solution};
 
@@ -25,116 +21,6 @@ const CROWD: u64 = 5_000;
 
 /// So few units are mostly proven by a list of all patterns.
 const FEW: u64 = 200;
-
-/// A gap that counts as none.
-const PROVEN: f64 = 1e-6;
-
-/// The cheapest solution that can be found and proven in the time there is.
-///
-/// The answer obeys every rule of the problem, is never dearer than the greedy's, and comes with a lower bound that
-/// holds whenever it is stopped. Where the integer program fails the greedy's answer stands, and a note says why.
-pub fn solve(problem: &Problem, settings: &Settings, control: &dyn Control) -> Outcome {
-    solve_by(problem, settings, control, prove)
-}
-
-/// The better one of the greedy's answer and what the settings begin with, completed.
-fn begun(problem: &Problem, greedy: Solution, settings: &Settings, control: &dyn Control) -> Solution {
-    let Some(start) = &settings.start else { return greedy };
-    let completed = catch_unwind(AssertUnwindSafe(|| {
-        let known = normalised(problem, start.nodes.iter().cloned());
-        let whole = known.unplaced.iter().all(|units| *units == 0) && problem.violations(&known).is_empty();
-        // Worth only a little of the time: the greedy is there already.
-        if whole { known } else { complete::complete(problem, &known, None, &Slice::of(control, 0.05)) }
-    }));
-    match completed {
-        Ok(solution)
-            if rank(problem, &solution) < rank(problem, &greedy) && problem.violations(&solution).is_empty() =>
-        {
-            solution
-        }
-        _ => greedy,
-    }
-}
-
-/// All stages behind the greedy, as a function, so that a test can put one in their place that fails.
-type Proof = fn(&Problem, &State, &Settings, &mut Stages, &dyn Control) -> Result<(), HighsError>;
-
-/// [`solve`] with the stages behind the greedy given.
-pub(super) fn solve_by(problem: &Problem, settings: &Settings, control: &dyn Control, prove: Proof) -> Outcome {
-    let unclocked = Unclocked { inner: control };
-    let control: &dyn Control = if settings.iterations.is_some() { &unclocked } else { control };
-    let mut stages = Stages::new(control);
-    let first = catch_unwind(AssertUnwindSafe(|| greedy::greedy(problem, None, settings.seed, control)));
-    let mut notes = Vec::new();
-    let first = match first {
-        Ok(solution) if problem.violations(&solution).is_empty() => solution,
-        _ => {
-            notes.push("the greedy failed; its answer is not used".to_owned());
-            normalised(problem, [])
-        }
-    };
-    let greedy_cost = problem.cost(&first);
-    let first = begun(problem, first, settings, control);
-    stages.end("greedy");
-    // A cost without all units says nothing to those who wait for a cheap solution; the stages tell of better ones.
-    if first.unplaced.iter().all(|units| *units == 0) {
-        control.report(&Progress { stage: "greedy", cost: dollars(problem.cost(&first)), bound: None });
-    }
-    let mut outcome =
-        Outcome { solution: first, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new() };
-    if settings.method != Method::Greedy {
-        let state = State::new(problem, outcome.solution.clone(), control);
-        let result = with_threads(settings.threads, || {
-            catch_unwind(AssertUnwindSafe(|| prove(problem, &state, settings, &mut stages, control)))
-        });
-        let failure = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the integer program came to an inner contradiction".to_owned()),
-        };
-        let (solution, lower_bound, mut said) = state.into_parts();
-        outcome.notes.append(&mut said);
-        match (failure, lower_bound) {
-            (None, Some(lower_bound)) => {
-                let cost = problem.cost(&solution);
-                let gap = if cost > 0 { (cost - lower_bound) as f64 / cost as f64 } else { 0.0 };
-                outcome.status = if gap <= PROVEN { Status::Optimal } else { Status::Feasible };
-                outcome.lower_bound = Some(lower_bound);
-                outcome.solution = solution;
-            }
-            (failure, _) => {
-                let reason = failure.unwrap_or_else(|| "time ran out before there was a bound".to_owned());
-                outcome.notes.push(format!("the greedy's plan stands: {reason}"));
-            }
-        }
-    }
-    outcome.stages = stages.done;
-    outcome
-}
-
-fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    match rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build() {
-        Ok(pool) => pool.install(work),
-        Err(_) => work(),
-    }
-}
-
-/// A control without a clock: what ends then is counted in rounds.
-struct Unclocked<'a> {
-    inner: &'a dyn Control,
-}
-
-impl Control for Unclocked<'_> {
-    fn remaining_seconds(&self) -> f64 {
-        f64::INFINITY
-    }
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted()
-    }
-    fn report(&self, progress: &Progress) {
-        self.inner.report(progress);
-    }
-}
 
 /// A control that stops as soon as a solution places every unit.
 struct UntilWhole<'a> {
@@ -181,15 +67,15 @@ impl Control for UntilDone<'_> {
 pub(super) struct Stages<'a> {
     control: &'a dyn Control,
     since: f64,
-    done: Vec<(&'static str, f64)>,
+    pub(super) done: Vec<(&'static str, f64)>,
 }
 
 impl<'a> Stages<'a> {
-    fn new(control: &'a dyn Control) -> Self {
+    pub(super) fn new(control: &'a dyn Control) -> Self {
         Stages { control, since: control.remaining_seconds(), done: Vec::new() }
     }
 
-    fn end(&mut self, stage: &'static str) {
+    pub(super) fn end(&mut self, stage: &'static str) {
         let now = self.control.remaining_seconds();
         if now.is_finite() && self.since.is_finite() {
             self.done.push((stage, self.since - now));
@@ -213,7 +99,7 @@ pub(super) struct Best {
 }
 
 impl<'a> State<'a> {
-    fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
+    pub(super) fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
         let best = Best { rank: rank(problem, &solution), solution, bound: None, notes: Vec::new() };
         State { problem, control, inner: Mutex::new(best) }
     }
@@ -284,14 +170,14 @@ impl<'a> State<'a> {
         })
     }
 
-    fn into_parts(self) -> (Solution, Option<i64>, Vec<String>) {
+    pub(super) fn into_parts(self) -> (Solution, Option<i64>, Vec<String>) {
         let best = self.inner.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         (best.solution, best.bound, best.notes)
     }
 }
 
 /// All stages behind the greedy.
-fn prove(
+pub(super) fn prove(
     problem: &Problem,
     state: &State,
     settings: &Settings,

@@ -9,7 +9,7 @@ use super::columns::master::Master;
 use super::columns::pricing::Knapsack;
 use super::highs::HighsError;
 use super::model::LinearModel;
-use super::pipeline::solve_by;
+use super::run::solve_by;
 use super::test_problems::{optimum, page, random};
 use super::{Control, Method, Settings, Status, export_nodes as export, solve};
 use super::{fluid, mix};
