@@ -116,6 +116,7 @@ fn planned(
         zone: model.host_label(host, ZONE).unwrap_or_default().to_owned(),
         capacity_type: model.host_label(host, CAPACITY_TYPE).unwrap_or_default().to_owned(),
         hourly_price: dollars(host.price),
+        labels: model.market.variants[host.variant as usize].chosen.clone(),
         allocatable: quantities(&kind.allocatable),
         requested: quantities(&requested),
         pods,

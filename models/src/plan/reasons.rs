@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::kubernetes::quantity::describe;
 use crate::kubernetes::requirements::Requirement;
 use crate::kubernetes::taints;
-use crate::problem::build::{Built, Draft, Form, Model, Owned};
+use crate::problem::build::{Built, Draft, Form, Host, Model, Owned};
 use crate::problem::{BinSource, Problem, Solution};
 
 /// Why no bin admits a shape.
@@ -25,6 +25,7 @@ pub(crate) fn no_bin(draft: &Draft, shape: usize) -> String {
         .or_else(|| tolerations(model, form))
         .or_else(|| size(model, form))
         .or_else(|| limit(draft, form))
+        .or_else(|| flexibility(model, form))
         .unwrap_or_else(|| rules(form, model))
 }
 
@@ -139,6 +140,32 @@ fn limit(draft: &Draft, form: &Form) -> Option<String> {
             budget.resource,
             describe(&budget.resource, budget.stated),
             budget.pool
+        ));
+    }
+    found
+}
+
+/// Each pool that would hold it wants more offerings to choose from than there are.
+fn flexibility(model: &Model, form: &Form) -> Option<String> {
+    let mut found = None;
+    for variant in &model.market.variants {
+        let of_pool = |host: &&Host| model.market.variants[host.variant as usize].pool == variant.pool;
+        let hosts: Vec<&Host> =
+            model.market.hosts.iter().filter(of_pool).filter(|host| model.market.holds(host, form)).collect();
+        if hosts.is_empty() {
+            continue;
+        }
+        let values = |key: &str| {
+            let all: BTreeSet<&str> = hosts.iter().filter_map(|host| model.host_label(host, key)).collect();
+            all.len()
+        };
+        let (key, least) = variant.least_values.iter().find(|(key, least)| values(key) < *least as usize)?;
+        let verb = if values(key) == 1 { "is" } else { "are" };
+        found = Some(format!(
+            "pool {} wants {least} values of {key} among the offerings that could hold it (minValues), and there {verb} \
+             {}; lower minValues or allow more offerings",
+            variant.name,
+            values(key)
         ));
     }
     found

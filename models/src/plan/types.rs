@@ -1,5 +1,7 @@
 //! The plan as it is written: the JSON contract `supercargo.dev/v1`.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +75,9 @@ pub struct PlannedNode {
     pub capacity_type: String,
     /// Dollars an hour.
     pub hourly_price: f64,
+    /// The labels that its pool leaves open (`team In (x, y)`), with the value that this node is to bear.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What it offers pods, daemons included, as Kubernetes quantities.
     pub allocatable: IndexMap<String, String>,
     /// What its pods ask for, daemons included.

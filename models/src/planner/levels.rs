@@ -18,14 +18,6 @@ impl<'a> Planner<'a> {
         if !model.has_standing() {
             return Ok(None);
         }
-        // What no pool can hold, whatever its weight.
-        let mut settled = model.assemble(&model.parts(), false);
-        while let Some(next) = lighter(model, &settled, None) {
-            settled = model.assemble(&next, false);
-        }
-        if !settled.refused.is_empty() {
-            return Ok(None);
-        }
         let options = Options { existing_only: true, ..options.clone() };
         let model = Model::new(self.snapshot, self.catalog, &options)?;
         let built = model.assemble(&model.parts(), true);
@@ -108,6 +100,7 @@ fn next_parts(model: &Model, built: &Built, outcome: &Outcome) -> Option<(Vec<Pa
     lighter(model, built, Some(outcome))
         .map(|parts| (parts, false))
         .or_else(|| with_company(model, built, outcome).map(|parts| (parts, true)))
+        .or_else(|| with_spread(model, built, outcome).map(|parts| (parts, true)))
 }
 
 /// Whether the nodes together can't hold the demand, whatever the rules.
@@ -170,6 +163,24 @@ fn with_company(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<P
             }
             if let Some((other, to)) = wanted.iter_mut().find(|(other, to)| to.is_none() && heavier(other)) {
                 *to = Some((left.min(other.pods), weight));
+            }
+        }
+    }
+    wanted.iter().any(|(_, to)| to.is_some()).then(|| moved(wanted))
+}
+
+/// The parts with pods of heavier pools moved to lighter ones where those that found no place would open a domain that
+/// the spread of those pods counts, and that only the lighter pools have; `None` where there are none to move.
+fn with_spread(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<Part>> {
+    let mut wanted: Vec<Move> = left_over(built, None).map(|(part, _)| (part, None)).collect();
+    for (part, _) in left_over(built, Some(outcome)).filter(|(_, left)| *left > 0) {
+        let Some(weight) = part.weight else { continue };
+        for spread in model.woken(part.form, weight) {
+            let heavier = |other: &Part| other.form == spread && other.weight > Some(weight);
+            if let Some((other, to)) = wanted.iter_mut().find(|(other, to)| to.is_none() && heavier(other)) {
+                // Half of them, so that however many must move there are few rounds.
+                let unit = model.forms[other.form].unit as usize;
+                *to = Some(((other.pods / unit).div_ceil(2) * unit, weight));
             }
         }
     }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixedbitset::FixedBitSet;
 
-use crate::kubernetes::requirements::current_key;
 use crate::problem::build::Draft;
 use crate::problem::types::{Flexible, FlexibleHost};
 
@@ -15,15 +14,8 @@ pub(crate) fn rows(draft: &mut Draft) {
     let pools: BTreeSet<usize> = (0..draft.bins.len()).filter_map(|bin| draft.proto(bin).flexible).collect();
     for pool in pools {
         let model = draft.model;
-        let object = &model.snapshot.node_pools[pool];
-        let asks: Vec<(&str, u32)> = object
-            .spec
-            .template
-            .spec
-            .requirements
-            .iter()
-            .filter_map(|one| one.min_values.filter(|least| *least > 0).map(|least| (current_key(&one.key), least)))
-            .collect();
+        let Some(variant) = model.market.variants.iter().find(|variant| variant.pool == pool) else { continue };
+        let asks: Vec<(&str, u32)> = variant.least_values.iter().map(|(key, least)| (key.as_str(), *least)).collect();
         let mut bins = FixedBitSet::with_capacity(draft.bins.len());
         bins.extend((0..draft.bins.len()).filter(|bin| draft.proto(*bin).flexible == Some(pool)));
         let mut numbers: Vec<BTreeMap<&str, u32>> = vec![BTreeMap::new(); asks.len()];
@@ -68,12 +60,21 @@ pub(crate) fn rows(draft: &mut Draft) {
                 hosts.push(FlexibleHost { capacity, admits: admits.clone(), values: values.clone() });
             }
         }
-        let name = format!("minimum flexibility of pool {}", object.metadata.name.as_deref().unwrap_or_default());
-        draft.rules.flexibles.push(Flexible {
-            name,
-            bins,
-            minimum: asks.iter().map(|(_, least)| *least).collect(),
-            hosts,
-        });
+        let name = format!("minimum flexibility of pool {}", variant.name);
+        let minimum: Vec<u32> = asks.iter().map(|(_, least)| *least).collect();
+        let mut lacking = draft.shape_set();
+        for shape in 0..draft.parts.len() {
+            let demand = &draft.form(shape).demand;
+            let holds = |host: &&FlexibleHost| {
+                host.admits.contains(shape) && demand.iter().zip(&host.capacity).all(|(need, room)| need <= room)
+            };
+            let holding: Vec<&FlexibleHost> = hosts.iter().filter(holds).collect();
+            let values = |ask: usize| holding.iter().map(|host| host.values[ask]).collect::<BTreeSet<u32>>().len();
+            if (0..asks.len()).any(|ask| values(ask) < minimum[ask] as usize) {
+                lacking.insert(shape);
+            }
+        }
+        draft.forbid(&lacking, |bin, _| bins.contains(bin));
+        draft.rules.flexibles.push(Flexible { name, bins, minimum, hosts });
     }
 }

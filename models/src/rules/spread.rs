@@ -65,16 +65,19 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
             present[domain] += count;
         }
     }
-    // Where a node that holds the pod can be opened, whatever its other rules and limits say; by shape, since volumes
-    // and size keep some out of domains that others reach.
+    // Where a node that holds the pod can be opened in the heaviest pools that would take it or in those that it is
+    // planned in, whatever its other rules and limits say; by shape, since volumes and size keep some out of domains that
+    // others reach.
     let mut groups: BTreeMap<Vec<bool>, ShapeSet> = BTreeMap::new();
     for owner in owners.ones() {
         let mut eligible = standing.clone();
-        for (index, bin) in draft.bins.iter().enumerate() {
-            let proto = draft.proto(index);
-            if let Some(domain) = bin.domains[topology]
-                && proto.weight.is_some()
-                && proto.weight == draft.parts[owner].weight
+        let part = &draft.parts[owner];
+        let heaviest = draft.model.weights(part.form).last().copied();
+        let protos = draft.model.protos.iter().filter(|_| !draft.existing_only);
+        for proto in protos.filter(|proto| proto.weight.is_some()) {
+            if let Some(domain) = proto.domains[topology]
+                && (proto.weight == part.weight || proto.weight == heaviest)
+                && !eligible[usize::from(domain)]
                 && proto.holds(draft.form(owner))
             {
                 eligible[usize::from(domain)] = true;

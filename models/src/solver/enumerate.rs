@@ -14,6 +14,44 @@ use super::{Control, Settings, bound, cover, integer};
 /// The most patterns that are worth an integer program.
 const MOST: usize = 20_000;
 
+/// Up to so many units it is worth listing every pattern to learn who must wait.
+const FEW_UNITS: u64 = 40;
+
+/// Settles which units must wait, where they and the patterns are few: the integer program over all patterns there are.
+/// Whether it is settled.
+///
+/// # Errors
+/// Where HiGHS refuses the program; having been stopped is none.
+pub(super) fn settle(
+    state: &State,
+    columns: &Columns,
+    pricing: &Pricing,
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<bool, HighsError> {
+    let problem = state.problem;
+    if problem.shapes.iter().map(|shape| u64::from(shape.count)).sum::<u64>() > FEW_UNITS {
+        return Ok(false);
+    }
+    let (master, duals) = (&columns.master, &columns.solution.duals);
+    let Some(mut patterns) = pricing.enumerate(master, duals, f64::INFINITY, MOST / 4, 50_000, control) else {
+        return Ok(false);
+    };
+    patterns.sort();
+    patterns.dedup();
+    let incumbent = state.solution();
+    let limits = MipLimits { relative_gap: 0.0, absolute_gap: 1e-9, nodes: settings.iterations };
+    // The incumbent says that units may wait; it is no first solution where a rule needs binaries.
+    match integer::restricted_master(problem, columns, &patterns, Some(&incumbent), &limits, control) {
+        Ok((Some(solution), outcome)) => {
+            state.offer(solution, "enumerate");
+            Ok(outcome.finished)
+        }
+        Ok((None, _)) | Err(HighsError::Stopped) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Proves the incumbent optimal or finds the optimum, where the patterns are few enough.
 ///
 /// # Errors

@@ -356,7 +356,9 @@ fn search<'a>(
         stages.end("mix");
         return Ok(state);
     }
-    integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
+    if !enumerate::settle(&state, &columns, &pricing, settings, &Slice::of(control, 0.4))? {
+        integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
+    }
     stages.end("integer");
     Ok(state)
 }

@@ -32,7 +32,7 @@ fn plan_of(snapshot: &Snapshot, catalog: &Catalog, method: Method) -> Result<Pla
     .map_err(|error| error.to_string())
 }
 
-fn fail(message: String, snapshot: &Snapshot, plan: &Plan) -> String {
+fn fail(message: String, snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) -> String {
     let groups: Vec<String> = snapshot
         .pending
         .iter()
@@ -42,10 +42,17 @@ fn fail(message: String, snapshot: &Snapshot, plan: &Plan) -> String {
         .nodes
         .iter()
         .map(|node| format!("{} {} {}", json(&node.metadata), json(&node.spec), json(&node.status)));
-    let there: Vec<String> = nodes.chain(snapshot.bound.iter().map(json)).collect();
+    let daemons = snapshot.daemon_sets.iter().map(json);
+    let there: Vec<String> = nodes.chain(snapshot.bound.iter().map(json)).chain(daemons).collect();
     let pools: Vec<String> = snapshot.node_pools.iter().map(|pool| json(&pool.spec)).collect();
+    let sold = catalog.instance_types.iter().map(|kind| {
+        let offerings: Vec<String> =
+            kind.offerings.iter().map(|one| format!("{} {} ${}", one.zone, one.capacity_type, one.price)).collect();
+        format!("{} {} {}: {}", kind.name, kind.arch, json(&kind.allocatable), offerings.join(", "))
+    });
+    let sold: Vec<String> = sold.collect();
     format!(
-        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\nthere {there:#?}",
+        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\nthere {there:#?}\nsold {sold:#?}",
         json(&plan.summary),
         places(plan),
         json(&plan.existing_nodes),
@@ -72,20 +79,35 @@ fn places(plan: &Plan) -> String {
     plan.nodes.iter().map(place).collect::<Vec<_>>().join("; ")
 }
 
+/// Which claims of a plan are compared with brute force.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// Its cost, its bound, and how many pods it leaves over.
+    pub all: bool,
+    /// The same where it leaves pods over.
+    pub left_over: bool,
+}
+
 /// Plans the case and judges the plan; an error says what is wrong, with all it takes to see why.
 pub fn holds_up(case: &Case, method: Method) -> Result<(), String> {
-    let (snapshot, catalog) = (case.snapshot(), case.catalog());
+    // With weights cost comes after the weight, and what the greedy leaves over is no claim. Pods that follow others are
+    // left over with them; without those others they could stand alone.
+    let compared = Compared { all: !case.has_weights() && method != Method::Greedy, left_over: !case.has_followers() };
+    judged(&case.snapshot(), &case.catalog(), method, compared).map(|_| ())
+}
+
+/// Plans a cluster and judges the plan.
+pub fn judged(snapshot: &Snapshot, catalog: &Catalog, method: Method, compared: Compared) -> Result<Plan, String> {
     let options = VerifyOptions::default();
-    let plan = plan_of(&snapshot, &catalog, method)?;
-    if let Err(broken) = verify(&snapshot, &catalog, &options, &plan) {
+    let plan = plan_of(snapshot, catalog, method)?;
+    if let Err(broken) = verify(snapshot, catalog, &options, &plan) {
         let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
-        return Err(fail(format!("the plan is wrong: {broken:#?}"), &snapshot, &plan));
-    }
-    // With weights cost comes after the weight, and what the greedy leaves over is no claim.
-    if case.has_weights() || method == Method::Greedy {
-        return Ok(());
+        return Err(fail(format!("the plan is wrong: {broken:#?}"), snapshot, catalog, &plan));
     }
     let found = Worth { left_over: plan.summary.unschedulable as u32, cost: plan.summary.hourly_cost };
+    if !compared.all || (found.left_over > 0 && !compared.left_over) {
+        return Ok(plan);
+    }
     let same: Vec<u32> = snapshot
         .pending
         .iter()
@@ -95,28 +117,23 @@ pub fn holds_up(case: &Case, method: Method) -> Result<(), String> {
             own.filter(left).count() as u32
         })
         .collect();
-    // Pods that follow others are left over with them; without those others they could stand alone.
-    if found.left_over > 0 && case.has_followers() {
-        return Ok(());
-    }
-    let Some((best, shown)) = better(&snapshot, &catalog, &options, found, &same) else { return Ok(()) };
+    let Some((best, shown)) = better(snapshot, catalog, &options, found, &same) else { return Ok(plan) };
     let shown =
         || shown.as_ref().map_or_else(String::new, |plan| format!("{} | {}", places(plan), json(&plan.existing_nodes)));
     if best.left_over < found.left_over {
-        return Err(fail(
-            format!("{} more could be placed: {}", found.left_over - best.left_over, shown()),
-            &snapshot,
-            &plan,
-        ));
+        let more = found.left_over - best.left_over;
+        return Err(fail(format!("{more} more could be placed: {}", shown()), snapshot, catalog, &plan));
     }
     let gain = found.cost - best.cost;
     if plan.summary.status == Status::Optimal && gain > 1e-6 {
-        return Err(fail(format!("called optimal, but ${} is enough: {}", best.cost, shown()), &snapshot, &plan));
+        let message = format!("called optimal, but ${} is enough: {}", best.cost, shown());
+        return Err(fail(message, snapshot, catalog, &plan));
     }
     let bound = plan.summary.lower_bound.unwrap_or(0.0);
     // The bound speaks of the pods that are placed; where some are left over they may be others.
     if found.left_over == 0 && bound > best.cost + 1e-6 {
-        return Err(fail(format!("the bound is above the optimum ${}: {}", best.cost, shown()), &snapshot, &plan));
+        let message = format!("the bound is above the optimum ${}: {}", best.cost, shown());
+        return Err(fail(message, snapshot, catalog, &plan));
     }
-    Ok(())
+    Ok(plan)
 }

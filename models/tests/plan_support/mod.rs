@@ -175,6 +175,7 @@ pub fn plan(
                 zone: (*zone).to_owned(),
                 capacity_type: (*capacity_type).to_owned(),
                 hourly_price: price(catalog, instance_type, zone, capacity_type),
+                labels: BTreeMap::new(),
                 allocatable: stated.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
                 requested: IndexMap::from([
                     ("cpu".to_owned(), format!("{}m", sum(|it| it.0))),

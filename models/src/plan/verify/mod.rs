@@ -47,7 +47,7 @@ pub struct VerifyOptions {
 /// Every rule that is broken, with the node, pod or field it is broken at; at most 50 of each rule, then a count.
 pub fn verify(snapshot: &Snapshot, catalog: &Catalog, options: &VerifyOptions, plan: &Plan) -> Result<(), Vec<Broken>> {
     let mut findings = Findings::default();
-    let Some(world) = World::read(snapshot, catalog, options, &mut findings) else { return findings.finish() };
+    let Some(world) = World::read(snapshot, catalog, options, plan, &mut findings) else { return findings.finish() };
     offerings::check_names(&world, plan, &mut findings);
     let state = State::new(&world, &snapshot.pending, plan, &mut findings);
     offerings::check_stated(&state, &mut findings);

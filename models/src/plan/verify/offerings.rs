@@ -28,7 +28,7 @@ pub(super) fn find<'a>(
 }
 
 /// The offering that a planned node names, checked against catalogue and pool; `None` if there is no such thing. Labels
-/// that the pool leaves open are those that the node's pods ask for.
+/// that the pool leaves open are those that the plan states or, where it states none, those that the node's pods ask for.
 pub(super) fn of_node<'a>(
     world: &'a World<'a>,
     node: &'a PlannedNode,
@@ -57,7 +57,19 @@ pub(super) fn of_node<'a>(
             world.pools[*pool].node_labels(world.catalog, &world.catalog.instance_types[kind], offering, &node.name);
         pods.iter().all(|&(at, _)| world.profiles[at].likes(&labels))
     };
-    let pool = if choices.len() == 1 { first } else { choices.into_iter().find(suits).unwrap_or(first) };
+    let states =
+        |pool: &usize| node.labels.iter().all(|(key, value)| world.pools[*pool].labels.get(key) == Some(value));
+    let choices: Vec<usize> = choices.into_iter().filter(states).collect();
+    if choices.is_empty() {
+        let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let message = format!("NodePool {} gives no node the labels {}", node.node_pool, labels.join(", "));
+        findings.add(Rule::PoolRequirements, &node.name, message);
+    }
+    let pool = match choices.as_slice() {
+        [] => first,
+        [only] => *only,
+        [stated, ..] => choices.iter().copied().find(suits).unwrap_or(*stated),
+    };
     let offer = world.offer(pool, kind, offering, Some(&node.name));
     if let Some(requirement) = world.pools[pool].refuses(&offer.labels, world.catalog) {
         let values = requirement.values.as_deref().unwrap_or_default().join(", ");

@@ -15,6 +15,7 @@ use super::volumes::Volumes;
 use super::{VerifyOptions, matching};
 use crate::catalog::{Catalog, Offering};
 use crate::kubernetes::Snapshot;
+use crate::plan::types::Plan;
 
 /// What never changes while a plan is judged: objects and catalogue, read.
 #[derive(Debug)]
@@ -130,11 +131,12 @@ fn is_gone(pod: &Pod) -> bool {
 }
 
 impl<'a> World<'a> {
-    /// Reads objects and catalogue; what can't be read is told, and `None` returned.
+    /// Reads objects and catalogue, and the labels that a plan chooses; what can't be read is told, and `None` returned.
     pub(super) fn read(
         snapshot: &'a Snapshot,
         catalog: &'a Catalog,
         options: &'a VerifyOptions,
+        plan: &Plan,
         findings: &mut Findings,
     ) -> Option<Self> {
         let mut readable = true;
@@ -146,7 +148,11 @@ impl<'a> World<'a> {
         };
         let mut pools = Vec::new();
         let daemon_specs = snapshot.daemon_sets.iter().filter_map(|daemon| daemon.spec.template.spec.as_ref());
-        let asked = asked(snapshot.pending.iter().map(|group| group.spec.as_ref()).chain(daemon_specs));
+        let mut asked = asked(snapshot.pending.iter().map(|group| group.spec.as_ref()).chain(daemon_specs));
+        // A plan may choose a value for the sake of a preference.
+        for (key, value) in plan.nodes.iter().flat_map(|node| &node.labels) {
+            asked.entry(key.clone()).or_default().insert(value.clone());
+        }
         for pool in &snapshot.node_pools {
             match Pool::read(&mut table, pool, catalog, &asked, pools.len()) {
                 Ok(choices) => pools.extend(choices),

@@ -6,6 +6,7 @@ use fixedbitset::FixedBitSet;
 
 use super::PodRef;
 use super::market::{HOSTNAME, Market};
+use super::model::PoolBudget;
 use super::reading::{Owned, Reading};
 use super::standing::Standing;
 use crate::catalog::Catalog;
@@ -45,17 +46,37 @@ pub(crate) struct Places<'a> {
     pub catalog: &'a Catalog,
     pub market: &'a Market,
     pub standing: &'a [Standing],
+    pub budgets: &'a [PoolBudget],
 }
 
 impl Places<'_> {
-    /// Whether one of them holds a unit of the form.
+    /// Whether one of them holds a unit of the form; of those for sale, one within the limits of its pool, with as many
+    /// others beside it as the pool wants to choose from.
     fn hold(&self, form: &Form) -> bool {
         let holds = |node: &Standing| {
             form.admissions.iter().all(|one| node.admits.contains(*one))
                 && form.demand.iter().zip(&node.room).all(|(need, room)| need <= room)
         };
-        self.market.hosts.iter().any(|host| self.market.holds(host, form))
-            || self.standing.iter().any(|node| node.usable && holds(node))
+        if self.standing.iter().any(|node| node.usable && holds(node)) {
+            return true;
+        }
+        let mut pools: BTreeMap<usize, (bool, Vec<BTreeSet<&str>>)> = BTreeMap::new();
+        for host in self.market.hosts.iter().filter(|host| self.market.holds(host, form)) {
+            let variant = &self.market.variants[host.variant as usize];
+            let asks = &variant.least_values;
+            let (affordable, seen) =
+                pools.entry(variant.pool).or_insert_with(|| (false, vec![BTreeSet::new(); asks.len()]));
+            let capacity = &self.market.kinds[host.kind as usize].capacity;
+            let limits = self.budgets.iter().filter(|budget| budget.pool == variant.name);
+            *affordable = *affordable || limits.into_iter().all(|budget| budget.allows(capacity));
+            for ((key, _), seen) in asks.iter().zip(seen.iter_mut()) {
+                seen.extend(self.market.label(self.catalog, host, key));
+            }
+            if *affordable && asks.iter().zip(seen.iter()).all(|((_, least), seen)| seen.len() >= *least as usize) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Values of a key on nodes that can be opened for the form, and on those that are there.

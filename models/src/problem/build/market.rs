@@ -11,9 +11,9 @@ use super::reading::Reading;
 use super::{BuildError, Options};
 use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity};
 use crate::kubernetes::quantity::{Resources, add};
-use crate::kubernetes::requirements::{Operator, Requirement};
+use crate::kubernetes::requirements::{Operator, Requirement, current_key};
 use crate::kubernetes::taints::{unloved, untolerated};
-use crate::kubernetes::{NodePool, Snapshot};
+use crate::kubernetes::{NodePool, NodeSelectorRequirementWithMinValues, Snapshot};
 
 /// Label of the zone.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
@@ -33,9 +33,13 @@ pub(crate) struct Variant {
     pub pool: usize,
     pub name: String,
     pub labels: BTreeMap<String, String>,
+    /// Those of them that the pool leaves open, with the value chosen here.
+    pub chosen: BTreeMap<String, String>,
     pub taints: Vec<Taint>,
     pub weight: i32,
     pub requirements: Vec<Requirement>,
+    /// Labels of which the offerings that could hold a node's pods must have at least so many values (`minValues`).
+    pub least_values: Vec<(String, u32)>,
     pub kubelet: KubeletSettings,
 }
 
@@ -196,14 +200,21 @@ fn variants(
             }
         }
         let kubelet = kubelet(snapshot, pool)?;
+        let least = |one: &NodeSelectorRequirementWithMinValues| one.min_values.filter(|least| *least > 0);
+        let least_values: Vec<(String, u32)> =
+            spec.requirements.iter().filter_map(|one| Some((current_key(&one.key).to_owned(), least(one)?))).collect();
         for labels in choices {
+            let chosen =
+                |(key, value): (&String, &String)| open.contains_key(key).then(|| (key.clone(), value.clone()));
             all.push(Variant {
                 pool: index,
                 name: name.clone(),
+                chosen: labels.iter().filter_map(chosen).collect(),
                 labels,
                 taints: spec.taints.clone().unwrap_or_default(),
                 weight: if options.ignore_weights { 0 } else { pool.spec.weight.unwrap_or(0) },
                 requirements: requirements.clone(),
+                least_values: least_values.clone(),
                 kubelet: kubelet.clone(),
             });
         }

@@ -13,7 +13,7 @@ use super::standing::{Standing, standing};
 use super::{BuildError, Built, Options, PodRef};
 use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
-use crate::kubernetes::quantity::parse_units;
+use crate::kubernetes::quantity::{Resources, parse_units};
 use crate::problem::BinSource;
 
 /// A bin before it is numbered.
@@ -71,6 +71,13 @@ pub(crate) struct PoolBudget {
     pub left: i64,
 }
 
+impl PoolBudget {
+    /// Whether it leaves room for a node of some capacity.
+    pub fn allows(&self, capacity: &Resources) -> bool {
+        taken_of(&self.resource, capacity) <= self.left.max(0)
+    }
+}
+
 /// A form, or some of its pods, that may use the pools of one weight (and all nodes that are there).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -111,7 +118,8 @@ impl<'a> Model<'a> {
         let columns = columns(&reading);
         let market = market(snapshot, catalog, options, &mut reading, &columns)?;
         let standing = standing(snapshot, &mut reading, &columns)?;
-        let places = Places { catalog, market: &market, standing: &standing };
+        let budgets = find_budgets(snapshot, &standing)?;
+        let places = Places { catalog, market: &market, standing: &standing, budgets: &budgets };
         let (forms, refused) = forms(snapshot, &reading, &places, &columns);
         let mut model = Model {
             snapshot,
@@ -123,11 +131,10 @@ impl<'a> Model<'a> {
             forms,
             refused,
             topologies: Vec::new(),
-            budgets: Vec::new(),
+            budgets,
             protos: Vec::new(),
         };
         model.topologies = model.find_topologies(options.existing_only);
-        model.budgets = model.find_budgets()?;
         model.protos = model.find_protos(options.existing_only);
         Ok(model)
     }
@@ -163,6 +170,27 @@ impl<'a> Model<'a> {
                 .any(|owned| matches!(owned, Owned::Together { pods, .. } if other.member.contains(*pods)))
         };
         (0..self.forms.len()).filter(|&other| other != form && needs(&self.forms[other])).collect()
+    }
+
+    /// Forms whose topology spread counts a domain once a node is opened there for another form in pools of a weight, a
+    /// domain that their own heaviest pools don't have; those pools could hold them there.
+    pub(crate) fn woken(&self, by: usize, weight: i32) -> Vec<usize> {
+        let domains = |form: usize, weight: Option<i32>, topology: usize| -> BTreeSet<u16> {
+            let protos = self.protos.iter().filter(|proto| proto.weight.is_some() && proto.weight == weight);
+            protos.filter(|proto| proto.holds(&self.forms[form])).filter_map(|proto| proto.domains[topology]).collect()
+        };
+        let wakes = |form: usize, key: &str| {
+            let Some(topology) = self.topologies.iter().position(|one| one.key == key && one.counted.is_none()) else {
+                return false;
+            };
+            let own = domains(form, self.weights(form).last().copied(), topology);
+            let there = domains(form, Some(weight), topology);
+            domains(by, Some(weight), topology).iter().any(|domain| !own.contains(domain) && there.contains(domain))
+        };
+        let spreads = |form: usize| {
+            self.forms[form].owned.iter().any(|owned| matches!(owned, Owned::Spread { key, .. } if wakes(form, key)))
+        };
+        (0..self.forms.len()).filter(|form| *form != by && spreads(*form)).collect()
     }
 
     /// Weights of the pools that can hold a unit of the form, ascending.
@@ -310,31 +338,6 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn find_budgets(&self) -> Result<Vec<PoolBudget>, BuildError> {
-        let mut budgets = Vec::new();
-        for pool in &self.snapshot.node_pools {
-            let name = pool.metadata.name.clone().unwrap_or_default();
-            for (resource, limit) in pool.spec.limits.iter().flatten() {
-                let stated = parse_units(resource, &limit.0).map_err(|error| {
-                    BuildError::new(&format!("NodePool {name}"), format!("spec.limits.{resource}: {error}"))
-                })?;
-                let used: i64 = self
-                    .standing
-                    .iter()
-                    .filter(|node| node.pool() == Some(&name))
-                    .map(|node| if resource == "nodes" { 1 } else { node.capacity.get(resource).copied().unwrap_or(0) })
-                    .sum();
-                budgets.push(PoolBudget {
-                    pool: name.clone(),
-                    resource: resource.clone(),
-                    stated,
-                    left: stated - used,
-                });
-            }
-        }
-        Ok(budgets)
-    }
-
     fn domains<'b>(
         &'b self,
         index: &[HashMap<&str, u16>],
@@ -411,14 +414,7 @@ impl<'a> Model<'a> {
             .iter()
             .enumerate()
             .filter(|(_, budget)| budget.pool == variant.name)
-            .map(|(index, budget)| {
-                let amount = if budget.resource == "nodes" {
-                    1
-                } else {
-                    kind.capacity.get(&budget.resource).copied().unwrap_or(0)
-                };
-                (index, amount)
-            })
+            .map(|(index, budget)| (index, taken_of(&budget.resource, &kind.capacity)))
             .filter(|(_, amount)| *amount > 0)
             .collect();
         let asks = self.snapshot.node_pools[variant.pool].spec.template.spec.requirements.iter();
@@ -475,6 +471,31 @@ fn undominated(protos: Vec<Proto>) -> Vec<Proto> {
         }
     }
     kept
+}
+
+/// What the limits of all pools leave beside the nodes that are there.
+fn find_budgets(snapshot: &Snapshot, standing: &[Standing]) -> Result<Vec<PoolBudget>, BuildError> {
+    let mut budgets = Vec::new();
+    for pool in &snapshot.node_pools {
+        let name = pool.metadata.name.clone().unwrap_or_default();
+        for (resource, limit) in pool.spec.limits.iter().flatten() {
+            let stated = parse_units(resource, &limit.0).map_err(|error| {
+                BuildError::new(&format!("NodePool {name}"), format!("spec.limits.{resource}: {error}"))
+            })?;
+            let used: i64 = standing
+                .iter()
+                .filter(|node| node.pool() == Some(&name))
+                .map(|node| taken_of(resource, &node.capacity))
+                .sum();
+            budgets.push(PoolBudget { pool: name.clone(), resource: resource.clone(), stated, left: stated - used });
+        }
+    }
+    Ok(budgets)
+}
+
+/// What a node of some capacity takes of a limit.
+fn taken_of(resource: &str, capacity: &Resources) -> i64 {
+    if resource == "nodes" { 1 } else { capacity.get(resource).copied().unwrap_or(0) }
 }
 
 /// Resources that any waiting pod asks for; cpu, memory and pods always.

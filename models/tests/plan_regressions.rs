@@ -1,0 +1,224 @@
+//! Small clusters that were planned wrong once, each named after what went wrong: planned, checked, and compared with
+//! brute force.
+#![allow(clippy::unwrap_used)]
+
+mod plan_support;
+
+use plan_support::judge::{Compared, judged};
+use plan_support::{bound, catalog, instance, node, pool, rules, workload};
+use serde_json::{Value, json};
+use supercargo_models::catalog::{Catalog, InstanceType};
+use supercargo_models::kubernetes::Snapshot;
+use supercargo_models::plan::Plan;
+use supercargo_models::plan::verify::{Rule, VerifyOptions};
+use supercargo_models::solver::Method;
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
+
+/// A plan that obeys every rule and is as good as the best.
+fn best(snapshot: &Snapshot, catalog: &Catalog) -> Plan {
+    judged(snapshot, catalog, Method::Auto, Compared { all: true, left_over: true }).unwrap()
+}
+
+/// A plan that obeys every rule, pools' weights among them, which brute force does not weigh.
+fn sound(snapshot: &Snapshot, catalog: &Catalog, method: Method) -> Plan {
+    judged(snapshot, catalog, method, Compared { all: false, left_over: false }).unwrap()
+}
+
+fn spread(key: &str, skew: u32, selector: Value) -> Value {
+    json!({"topologySpreadConstraints": [{"topologyKey": key, "maxSkew": skew, "labelSelector": selector,
+        "whenUnsatisfiable": "DoNotSchedule"}]})
+}
+
+fn of(app: &str) -> Value {
+    json!({"matchLabels": {"app": app}})
+}
+
+/// Two cores for $0.04 on demand in zones `a` and `c`.
+fn small() -> InstanceType {
+    instance("m0.size", "amd64", 2000, 1024, 2, &[("a", "on-demand", 0.04), ("c", "on-demand", 0.04)])
+}
+
+fn without_spot() -> Value {
+    json!([{"key": CAPACITY_TYPE, "operator": "NotIn", "values": ["spot"]}])
+}
+
+#[test]
+fn where_no_node_can_come_the_fullest_node_is_the_only_host_name() {
+    // Too big for what is sold: it stands on the node that is there, beside the pod that counts there, or nowhere.
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "1250m", "256Mi", spread(HOSTNAME, 1, json!({})))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "2", "4Gi", json!({ZONE: "a"}), json!({}))],
+        bound: vec![bound("b0", "n0", "250m", json!({"app": "w0"}), json!({}))],
+        ..Snapshot::default()
+    };
+    let tiny = catalog(vec![instance("m0.size", "amd64", 1000, 1024, 2, &[("a", "on-demand", 0.04)])]);
+    let plan = best(&snapshot, &tiny);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (1, 0));
+    // With a second pod that needs a new node, host names start from none.
+    snapshot.pending.push(workload("w1", 1, "250m", "256Mi", json!({"nodeSelector": {ZONE: "c"}})));
+    let mixed = catalog(vec![
+        instance("m0.size", "amd64", 1000, 1024, 2, &[("a", "on-demand", 0.04)]),
+        instance("m1.size", "amd64", 1000, 1024, 2, &[("c", "on-demand", 0.04)]),
+    ]);
+    let plan = best(&snapshot, &mixed);
+    assert_eq!((plan.summary.scheduled, plan.summary.unschedulable), (1, 1));
+}
+
+#[test]
+fn nodes_say_which_value_they_bear_of_a_label_that_their_pool_leaves_open() {
+    let open = json!([{"key": "example.com/team", "operator": "In", "values": ["x", "y"]}]);
+    let mut selects = spread(ZONE, 2, json!({}));
+    selects["nodeSelector"] = json!({"example.com/team": "x"});
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "250m", "256Mi", selects), workload("w1", 2, "250m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", open, json!({}))],
+        ..Snapshot::default()
+    };
+    let mut plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!(plan.summary.scheduled, 3);
+    assert!(plan.nodes.iter().all(|node| node.labels.contains_key("example.com/team")), "{:?}", plan.nodes);
+    let greedy = sound(&snapshot, &catalog(vec![small()]), Method::Greedy);
+    assert_eq!(greedy.summary.scheduled, 3);
+    // The checker takes what the plan says, as far as the pool allows it.
+    plan.nodes[0].labels.insert("example.com/team".to_owned(), "z".to_owned());
+    let broken = rules(&snapshot, &catalog(vec![small()]), &VerifyOptions::default(), &plan);
+    assert!(broken.contains(&Rule::PoolRequirements), "{broken:?}");
+}
+
+#[test]
+fn domains_of_the_heaviest_pool_count_for_pods_that_its_limits_push_to_a_lighter_one() {
+    let in_a_or_b = json!([{"key": ZONE, "operator": "In", "values": ["a", "b"]}]);
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 1, "250m", "256Mi", json!({})),
+            workload("w1", 1, "1000m", "256Mi", spread(ZONE, 2, json!({}))),
+        ],
+        node_pools: vec![
+            pool("p0", without_spot(), json!({"limits": {"cpu": "1"}, "weight": 1})),
+            pool("p1", in_a_or_b, json!({})),
+        ],
+        nodes: vec![node("n0", "1", "4Gi", json!({ZONE: "a"}), json!({}))],
+        bound: vec![bound("b0", "n0", "250m", json!({"app": "w0"}), json!({}))],
+        ..Snapshot::default()
+    };
+    sound(&snapshot, &catalog(vec![small()]), Method::Auto);
+}
+
+#[test]
+fn pods_of_a_heavy_pool_spread_to_a_lighter_one_where_another_pod_opens_a_domain() {
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 1, "250m", "256Mi", json!({"nodeSelector": {CAPACITY_TYPE: "spot"}})),
+            workload("w1", 2, "250m", "256Mi", spread(CAPACITY_TYPE, 1, of("w1"))),
+        ],
+        node_pools: vec![pool("p0", without_spot(), json!({"weight": 1})), pool("p1", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let offerings = [("a", "on-demand", 0.04), ("a", "spot", 0.016)];
+    let plan = sound(&snapshot, &catalog(vec![instance("m1.size", "amd64", 2000, 2048, 2, &offerings)]), Method::Auto);
+    assert_eq!(plan.summary.unschedulable, 0, "{:?}", plan.unschedulable);
+}
+
+#[test]
+fn pods_that_must_share_a_node_are_no_more_than_their_pool_has_stand_ins_and_limits_for() {
+    let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [{"topologyKey": HOSTNAME, "labelSelector": of("w1")}]}}});
+    let flexible = json!([{"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 2}]);
+    let sold = catalog(vec![
+        instance("m0.size", "amd64", 1000, 1024, 4, &[("a", "on-demand", 0.04)]),
+        instance("m1.size", "amd64", 2000, 2048, 4, &[("a", "on-demand", 0.07)]),
+    ]);
+    for pool in [pool("p0", flexible, json!({})), pool("p0", json!([]), json!({"limits": {"cpu": "1"}}))] {
+        let snapshot = Snapshot {
+            pending: vec![workload("w1", 2, "1000m", "256Mi", near.clone())],
+            node_pools: vec![pool],
+            ..Snapshot::default()
+        };
+        let plan = best(&snapshot, &sold);
+        assert_eq!((plan.summary.scheduled, plan.summary.unschedulable), (1, 1));
+        let reason = &plan.unschedulable[0].reason;
+        assert!(reason.contains("must share one node"), "{reason}");
+    }
+}
+
+#[test]
+fn where_pods_must_wait_as_few_wait_as_can_be() {
+    let volume = json!({"metadata": {"name": "claim"}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms":
+        [{"matchExpressions": [{"key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": ["c"]}]}]}}}});
+    let claim = json!({"metadata": {"name": "claim", "namespace": "default"}, "spec": {"volumeName": "claim"}});
+    let alone = json!({
+        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            [{"topologyKey": ZONE, "labelSelector": of("w2")}]}},
+        "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": "claim"}}]});
+    let labels = json!({ZONE: "a", CAPACITY_TYPE: "on-demand", "kubernetes.io/arch": "amd64",
+        "karpenter.sh/nodepool": "p0"});
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 1, "250m", "256Mi", alone),
+            workload("w1", 2, "250m", "256Mi", spread(CAPACITY_TYPE, 1, of("w1"))),
+            workload("w2", 2, "250m", "256Mi", spread(ZONE, 1, json!({}))),
+        ],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": {"nodes": "3"}}))],
+        nodes: vec![node("n0", "2", "4Gi", labels, json!({}))],
+        bound: vec![bound("b0", "n0", "250m", json!({"app": "w1"}), json!({}))],
+        volumes: vec![serde_json::from_value(volume).unwrap()],
+        volume_claims: vec![serde_json::from_value(claim).unwrap()],
+        ..Snapshot::default()
+    };
+    let (in_b_and_c, in_a_and_c) = (
+        [("b", "on-demand", 0.1), ("c", "on-demand", 0.1)],
+        [("a", "on-demand", 0.04), ("a", "spot", 0.016), ("c", "on-demand", 0.04), ("c", "spot", 0.036)],
+    );
+    let sold = catalog(vec![
+        instance("m0.size", "arm64", 2000, 3072, 2, &in_b_and_c),
+        instance("m1.size", "amd64", 2000, 1024, 1, &in_a_and_c),
+    ]);
+    assert_eq!(best(&snapshot, &sold).summary.unschedulable, 1);
+}
+
+#[test]
+fn a_pool_without_stand_ins_enough_is_named() {
+    let flexible = json!([{"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 2}]);
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "1500m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", flexible, json!({}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![
+        instance("m0.size", "amd64", 1000, 1024, 4, &[("a", "on-demand", 0.04)]),
+        instance("m1.size", "amd64", 2000, 2048, 4, &[("a", "on-demand", 0.07)]),
+    ]);
+    let reason = &best(&snapshot, &sold).unschedulable[0].reason;
+    assert_eq!(
+        reason,
+        "pool p0 wants 2 values of node.kubernetes.io/instance-type among the offerings that could hold it (minValues), \
+         and there is 1; lower minValues or allow more offerings"
+    );
+}
+
+#[test]
+fn pods_that_a_pool_limit_refuses_are_told_which() {
+    let snapshot = |limits: Value, cpu: &str| Snapshot {
+        pending: vec![workload("w0", 3, cpu, "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": limits}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![small()]);
+    // None of its nodes is within the limit.
+    let plan = best(&snapshot(json!({"cpu": "1"}), "1000m"), &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.unschedulable), (0, 3));
+    let reason = &plan.unschedulable[0].reason;
+    assert_eq!(reason, "limit cpu 1 of pool p0 leaves no room for a node that holds it; raise the limit");
+    // One node is, and it is full.
+    for limits in [json!({"cpu": "3"}), json!({"nodes": "1"})] {
+        let plan = best(&snapshot(limits.clone(), "1000m"), &sold);
+        assert_eq!((plan.summary.scheduled, plan.summary.unschedulable), (2, 1));
+        let (resource, limit) = limits.as_object().unwrap().iter().next().unwrap();
+        let stated = format!("limit {resource} {} of pool p0 is used up; raise the limit", limit.as_str().unwrap());
+        assert_eq!(plan.unschedulable[0].reason, stated);
+    }
+}
