@@ -180,6 +180,105 @@ fn where_pods_must_wait_as_few_wait_as_can_be() {
     assert_eq!(best(&snapshot, &sold).summary.unschedulable, 1);
 }
 
+fn near(key: &str, selector: Value) -> Value {
+    json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [{"topologyKey": key, "labelSelector": selector}]}}})
+}
+
+#[test]
+fn pods_that_need_each_other_begin_where_one_of_them_is_there() {
+    // On the node in b is one of each, but no room; elsewhere neither w0 nor w1 could come first.
+    let mut snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 1, "750m", "256Mi", near(ZONE, of("w1"))),
+            workload("w1", 1, "1250m", "256Mi", near(ZONE, of("w0"))),
+        ],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "1", "4Gi", json!({ZONE: "b"}), json!({}))],
+        bound: ["w0", "w1"].map(|app| bound(app, "n0", "250m", json!({"app": app}), json!({}))).to_vec(),
+        ..Snapshot::default()
+    };
+    let in_a = [("a", "on-demand", 0.04)];
+    let plan = best(&snapshot, &catalog(vec![instance("m0.size", "amd64", 3000, 3072, 3, &in_a)]));
+    assert_eq!(plan.summary.scheduled, 0);
+    // Where a node can be had in b they follow, one after the other.
+    let in_both = [("a", "on-demand", 0.04), ("b", "on-demand", 0.06)];
+    let sold = catalog(vec![instance("m0.size", "amd64", 3000, 3072, 3, &in_both)]);
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.nodes[0].zone.as_str()), (2, "b"));
+    // One that matches itself does not come first where a pod that it wants is there.
+    snapshot.pending[1] = workload("w1", 1, "1250m", "256Mi", near(ZONE, json!({})));
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.nodes[0].zone.as_str()), (2, "b"));
+}
+
+#[test]
+fn who_needs_company_on_its_node_stands_with_those_who_need_it_in_the_zone() {
+    // Either may come first, and then the other must find it.
+    let snapshot = |cpu: &str| Snapshot {
+        pending: vec![
+            workload("w0", 1, "750m", "256Mi", near(HOSTNAME, json!({}))),
+            workload("w1", 1, cpu, "256Mi", near(ZONE, json!({}))),
+        ],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![small()]);
+    let plan = best(&snapshot("1000m"), &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (2, 1));
+    let plan = sound(&snapshot("1500m"), &sold, Method::Auto);
+    assert_eq!(plan.summary.scheduled, 1);
+}
+
+#[test]
+fn a_pod_may_wait_because_its_node_would_open_a_domain_that_others_spread_over() {
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w1", 3, "250m", "256Mi", {
+                let mut spec = spread(ZONE, 1, of("w1"));
+                spec["volumes"] = json!([{"name": "claim", "persistentVolumeClaim": {"claimName": "claim"}}]);
+                spec
+            }),
+            workload("w2", 1, "250m", "256Mi", json!({"nodeSelector": {ZONE: "c"}})),
+        ],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "1", "4Gi", json!({ZONE: "b"}), json!({}))],
+        volumes: vec![
+            serde_json::from_value(json!({"metadata": {"name": "claim"}, "spec": {"nodeAffinity": {"required":
+            {"nodeSelectorTerms": [{"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["b"]}]}]}}}}))
+            .unwrap(),
+        ],
+        volume_claims: vec![
+            serde_json::from_value(json!({"metadata": {"name": "claim", "namespace": "default"},
+            "spec": {"volumeName": "claim"}}))
+            .unwrap(),
+        ],
+        ..Snapshot::default()
+    };
+    let plan =
+        best(&snapshot, &catalog(vec![instance("m0.size", "amd64", 1000, 1024, 2, &[("c", "on-demand", 0.04)])]));
+    assert_eq!((plan.summary.scheduled, plan.unschedulable[0].pod.as_str()), (3, "default/w2-0"));
+}
+
+#[test]
+fn no_more_company_goes_to_a_lighter_pool_than_is_needed() {
+    let mut away = near(HOSTNAME, json!({}));
+    away["affinity"]["nodeAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms":
+        [{"matchExpressions": [{"key": ZONE, "operator": "NotIn", "values": ["a"]}]}]}});
+    let in_a_or_b = json!([{"key": ZONE, "operator": "In", "values": ["a", "b"]}]);
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 1, "250m", "256Mi", json!({})),
+            workload("w1", 2, "250m", "512Mi", json!({})),
+            workload("w2", 1, "250m", "256Mi", away),
+        ],
+        node_pools: vec![pool("p0", in_a_or_b, json!({"weight": 2})), pool("p1", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let plan = sound(&snapshot, &catalog(vec![small()]), Method::Auto);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (4, 2));
+}
+
 #[test]
 fn a_pool_without_stand_ins_enough_is_named() {
     let flexible = json!([{"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 2}]);

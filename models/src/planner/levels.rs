@@ -163,6 +163,8 @@ fn with_company(model: &Model, built: &Built, outcome: &Outcome) -> Option<Vec<P
             }
             if let Some((other, to)) = wanted.iter_mut().find(|(other, to)| to.is_none() && heavier(other)) {
                 *to = Some((left.min(other.pods), weight));
+                // One kind of company may be enough.
+                break;
             }
         }
     }

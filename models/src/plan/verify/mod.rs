@@ -63,7 +63,7 @@ pub fn verify(snapshot: &Snapshot, catalog: &Catalog, options: &VerifyOptions, p
     pool_rules::check_weights(&state, &usage, &mut findings);
     pool_rules::check_min_values(&state, &mut findings);
     alternatives::check(&state, &usage, &spreads, &mut findings);
-    unschedulable::check(&state, &usage, &mut findings);
+    unschedulable::check(&state, &usage, &spreads, &mut findings);
     summary::check(snapshot, plan, &mut findings);
     findings.finish()
 }

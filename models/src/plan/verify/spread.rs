@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::broken::{Findings, Rule};
-use super::matching::{HOSTNAME, untolerated};
+use super::matching::{HOSTNAME, Labels, untolerated};
 use super::profile::{Profile, Spread};
 use super::state::{Machine, State};
 
@@ -130,6 +130,11 @@ impl Count<'_> {
             let held = matching.get(domain).copied().unwrap_or(0);
             (held - least > self.constraint.max_skew).then(|| ((*domain).to_owned(), held, least))
         })
+    }
+
+    /// Whether a node with these labels would be in a domain that does not count yet.
+    pub(super) fn lacks_domain_of(&self, labels: &Labels) -> bool {
+        !self.from_zero && labels.get(&self.constraint.key).is_some_and(|domain| !self.matching.contains_key(domain))
     }
 
     /// Tells if the constraint is broken.
