@@ -2,7 +2,6 @@
 //! shapes to the spread that it wakes, so that nothing could be solved apart.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use crate::problem::{Bin, BinSource, Problem, ShapeSet, Spread};
 
@@ -12,14 +11,14 @@ pub(super) fn wakes(spread: &Spread, bin: &Bin) -> bool {
     domain.is_some_and(|domain| spread.is_dormant(domain) && !spread.eligible[domain])
 }
 
-/// The problem without the bins that wake a domain and have a twin that wakes none: no dearer, no smaller, admitting the
-/// same shapes, and alike in every domain that a rule of those shapes looks at.
+/// The problem without the bins that wake a domain and have a twin that wakes none: no dearer, no smaller, admitting no
+/// fewer shapes, and alike in every domain that a rule of those shapes looks at.
 ///
 /// No solution is lost but for one at the same cost or less: each node on such a bin can stand on the twin instead, and a
 /// domain that stays asleep only makes a minimum larger. Where a spread has fewer eligible domains than it asks for, its
 /// domains may be worth waking, and the bins that do so stay.
 pub(super) fn without_needless_wakers(problem: &Problem) -> Cow<'_, Problem> {
-    let (mut waking, mut quiet) = (Vec::new(), HashMap::<&ShapeSet, Vec<usize>>::new());
+    let (mut waking, mut quiet) = (Vec::new(), Vec::new());
     for (index, bin) in problem.bins.iter().enumerate() {
         if !matches!(bin.source, BinSource::Offering(_)) || named_by_a_rule(problem, index) {
             continue;
@@ -27,24 +26,18 @@ pub(super) fn without_needless_wakers(problem: &Problem) -> Cow<'_, Problem> {
         let mut woken = problem.rules.spreads.iter().filter(|spread| wakes(spread, bin)).peekable();
         if woken.peek().is_none() {
             if bin.max_count.is_none() {
-                quiet.entry(&bin.admits).or_default().push(index);
+                quiet.push(index);
             }
         } else if woken.all(has_domains_enough) {
             waking.push(index);
         }
     }
-    let needless: Vec<usize> = waking
-        .into_iter()
-        .filter(|bin| {
-            let alike = quiet.get(&problem.bins[*bin].admits);
-            alike.is_some_and(|twins| twins.iter().any(|twin| stands_in(problem, *twin, *bin)))
-        })
-        .collect();
-    if needless.is_empty() {
+    waking.retain(|bin| quiet.iter().any(|twin| stands_in(problem, *twin, *bin)));
+    if waking.is_empty() {
         return Cow::Borrowed(problem);
     }
     let mut thinned = problem.clone();
-    needless.into_iter().for_each(|bin| thinned.bins[bin].admits.clear());
+    waking.into_iter().for_each(|bin| thinned.bins[bin].admits.clear());
     Cow::Owned(thinned)
 }
 
@@ -67,14 +60,18 @@ fn named_by_a_rule(problem: &Problem, bin: usize) -> bool {
 fn stands_in(problem: &Problem, twin: usize, bin: usize) -> bool {
     let (own, other) = (&problem.bins[bin], &problem.bins[twin]);
     let no_smaller =
-        problem.capacity.row(twin).iter().zip(problem.capacity.row(bin)).all(|(has, needed)| has >= needed);
+        || problem.capacity.row(twin).iter().zip(problem.capacity.row(bin)).all(|(has, needed)| has >= needed);
+    if other.price > own.price || !no_smaller() || !other.admits.is_superset(&own.admits) {
+        return false;
+    }
     let frugal = problem.rules.node_budgets.iter().all(|budget| {
         let takes = |bin: usize| budget.per_node.get(&bin).copied().unwrap_or_default();
         takes(twin) <= takes(bin)
     });
-    let alike = (0..own.domains.len())
-        .all(|topology| own.domains[topology] == other.domains[topology] || !looked_at(problem, topology, &own.admits));
-    other.price <= own.price && no_smaller && frugal && alike
+    frugal
+        && (0..own.domains.len()).all(|topology| {
+            own.domains[topology] == other.domains[topology] || !looked_at(problem, topology, &own.admits)
+        })
 }
 
 /// Whether a rule of some of these shapes looks at the domains of a topology.
@@ -150,6 +147,16 @@ mod tests {
         assert_eq!(independent(&problem).len(), 1);
         assert!(left_out(&problem));
         assert_eq!(independent(&without_needless_wakers(&problem)).len(), 2);
+    }
+
+    #[test]
+    fn a_twin_may_admit_more_but_not_less() {
+        let mut more = problem();
+        more.bins[1].admits = set(&[0, 1]);
+        assert!(left_out(&more));
+        more.bins[2].admits = set(&[0, 1]);
+        more.bins[1].admits = set(&[1]);
+        assert!(!left_out(&more));
     }
 
     #[test]
