@@ -11,9 +11,10 @@ use fastrand::Rng;
 use super::Control;
 use super::fill::{Recipe, fill_open, open_free, open_new};
 use super::packing::{Index, Packing, rank};
+use super::quiet::wakes;
 use super::quota::{self, Wish};
 use super::{prices, repair};
-use crate::problem::{Pattern, Problem, Solution};
+use crate::problem::{Bin, Pattern, Problem, Solution};
 
 /// Shape-times-bin looks that the greedy may spend: the same on every machine, some tens of milliseconds.
 const EFFORT: u64 = 30_000_000;
@@ -39,13 +40,8 @@ pub fn greedy(problem: &Problem, prices: Option<&[f64]>, seed: u64, control: &dy
 
 /// The problem without nodes in the domains that wake up only by being used; `None` where there are none.
 fn without_dormant(problem: &Problem) -> Option<Problem> {
-    let wakes = |domains: &[Option<u16>]| {
-        problem.rules.spreads.iter().any(|spread| {
-            domains[spread.topology]
-                .is_some_and(|domain| spread.is_dormant(usize::from(domain)) && !spread.eligible[usize::from(domain)])
-        })
-    };
-    let asleep: Vec<usize> = (0..problem.bins.len()).filter(|&bin| wakes(&problem.bins[bin].domains)).collect();
+    let wakes_some = |bin: &Bin| problem.rules.spreads.iter().any(|spread| wakes(spread, bin));
+    let asleep: Vec<usize> = (0..problem.bins.len()).filter(|&bin| wakes_some(&problem.bins[bin])).collect();
     if asleep.is_empty() {
         return None;
     }

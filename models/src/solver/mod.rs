@@ -22,6 +22,7 @@ mod packing;
 mod parts;
 mod pipeline;
 mod prices;
+mod quiet;
 pub mod quota;
 mod repair;
 #[cfg(test)]

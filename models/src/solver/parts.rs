@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use fixedbitset::FixedBitSet;
 use ndarray::Axis;
 
+use super::quiet::wakes;
 use crate::problem::{
     DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap, NodeExclusive, NodeSpread,
     NodeTogether, Pattern, Problem, Rules, ShapeSet, Solution, Spread,
@@ -34,10 +35,7 @@ pub(super) fn independent(problem: &Problem) -> Vec<Part<'_>> {
     for rule in &problem.rules.spreads {
         groups.unite(rule.owners.ones().chain(rule.members.ones()));
         // A node of any shape may wake such a domain up.
-        let wakes = |bin: &crate::problem::Bin| {
-            bin.domains[rule.topology].is_some_and(|domain| rule.is_dormant(usize::from(domain)))
-        };
-        let waking = problem.bins.iter().filter(|bin| wakes(bin)).filter_map(|bin| bin.admits.minimum());
+        let waking = problem.bins.iter().filter(|bin| wakes(rule, bin)).filter_map(|bin| bin.admits.minimum());
         groups.unite(rule.owners.minimum().into_iter().chain(waking));
     }
     problem.rules.domain_caps.iter().for_each(|rule| everything(&mut groups, &rule.members));

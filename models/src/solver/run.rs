@@ -11,6 +11,7 @@ use super::incumbent::normalised;
 use super::packing::rank;
 use super::parts::{Part, independent};
 use super::pipeline::{Stages, State, prove};
+use super::quiet::without_needless_wakers;
 use super::slice::Slice;
 use super::{Control, Method, Outcome, Progress, Settings, Status, complete, greedy};
 use crate::problem::{Problem, Solution};
@@ -33,7 +34,8 @@ type Proof = fn(&Problem, &State, &Settings, &mut Stages, &dyn Control) -> Resul
 pub(super) fn solve_by(problem: &Problem, settings: &Settings, control: &dyn Control, proof: Proof) -> Outcome {
     let unclocked = Unclocked { inner: control };
     let control: &dyn Control = if settings.iterations.is_some() { &unclocked } else { control };
-    let parts = independent(problem);
+    let thinned = without_needless_wakers(problem);
+    let parts = independent(&thinned);
     with_threads(settings.threads, || {
         let mut stages = Stages::new(control);
         let mut outcomes: Vec<Outcome> = parts.par_iter().map(|part| begin(part, settings, control)).collect();
@@ -53,7 +55,8 @@ pub(super) fn solve_by(problem: &Problem, settings: &Settings, control: &dyn Con
     })
 }
 
-/// The stages behind the greedy for each part, those with fewer shapes first: the time that they leave is for the others.
+/// The stages behind the greedy for each part, those with the smallest share of the work first: the time that they leave
+/// is for the others.
 fn one_by_one(
     problem: &Problem,
     parts: &[Part],
@@ -62,13 +65,13 @@ fn one_by_one(
     control: &dyn Control,
     proof: Proof,
 ) {
+    let shares = shares(problem, parts, outcomes);
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_key(|part| parts[*part].problem.shapes.len());
-    let mut left = problem.shapes.len();
-    for place in order {
+    order.sort_by(|left, right| shares[*left].total_cmp(&shares[*right]));
+    for (at, place) in order.iter().copied().enumerate() {
         let own = &parts[place].problem;
-        let slice = Slice::of(control, own.shapes.len() as f64 / left.max(1) as f64);
-        left -= own.shapes.len();
+        let left: f64 = order[at..].iter().map(|part| shares[*part]).sum();
+        let slice = Slice::of(control, if left > 0.0 { shares[place] / left } else { 1.0 });
         let others = || (0..parts.len()).filter(|other| *other != place);
         let whole = others().all(|other| outcomes[other].solution.unplaced.iter().all(|units| *units == 0));
         let cost = others().map(|other| parts[other].problem.cost(&outcomes[other].solution)).sum();
@@ -77,6 +80,17 @@ fn one_by_one(
         let found = proven(own, outcomes[place].clone(), settings, &beside, proof, parts.len() > 1);
         outcomes[place] = found;
     }
+}
+
+/// By part, its share of the work: the mean of its share of the shapes, which make it slow, and of its share of the cost,
+/// by which its gap weighs.
+fn shares(problem: &Problem, parts: &[Part], outcomes: &[Outcome]) -> Vec<f64> {
+    let costs: Vec<f64> =
+        parts.iter().zip(outcomes).map(|(part, own)| dollars(part.problem.cost(&own.solution))).collect();
+    let total: f64 = costs.iter().sum();
+    let by_cost = |cost: f64| if total > 0.0 { cost / total } else { 0.0 };
+    let by_shapes = |part: &Part| part.problem.shapes.len() as f64 / problem.shapes.len().max(1) as f64;
+    parts.iter().zip(costs).map(|(part, cost)| (by_shapes(part) + by_cost(cost)) / 2.0).collect()
 }
 
 /// The greedy's answer for a part, or what the settings begin with, completed, if that is better.
