@@ -1,8 +1,13 @@
 //! What is there before what is bought, and heavier pools before lighter ones.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use fixedbitset::FixedBitSet;
+
 use super::transfer::transfer;
 use super::{Answer, PlanError, Planner};
-use crate::problem::build::{Built, Model, Options, Part};
+use crate::problem::build::{Built, Model, Options, Part, Proto};
 use crate::problem::{BinSource, Problem, Solution};
 use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings, Status};
@@ -20,7 +25,7 @@ impl<'a> Planner<'a> {
         }
         let options = Options { existing_only: true, ..options.clone() };
         let model = Model::new(self.snapshot, self.catalog, &options)?;
-        let built = model.assemble(&model.parts(), true);
+        let built = self.assemble(&model, &model.parts(), true);
         if !built.refused.is_empty() || built.pods.is_empty() || too_small(&built.problem) {
             return Ok(None);
         }
@@ -34,57 +39,107 @@ impl<'a> Planner<'a> {
         }
         outcome.status = Status::Optimal;
         outcome.lower_bound = Some(0);
-        Ok(Some(Answer { model, built, existing_only: true, outcome }))
+        Ok(Some(Answer { model: Rc::new(model), built, existing_only: true, outcome }))
     }
 
     /// Each shape in the heaviest pools first; what finds no place there goes to the next ones.
     ///
-    /// The greedy tells whether anything is left over: while it is, a round has a small share of the time, and only the
-    /// last, where all that can be placed has its place, has all that is left. The greedy answers even without time, so
-    /// the last round is always reached. Each round moves pods to lighter pools, of which there are finitely many, and
-    /// begins with the nodes of the one before.
-    pub(super) fn solve_levels(&self, model: Model<'a>, control: &dyn Control) -> Answer<'a> {
-        let mut parts = model.parts();
+    /// Nodes that are packed tighter in the end than before may leave room in heavier pools for what went to lighter ones:
+    /// then it is taken back and solved once more.
+    pub(super) fn solve_levels(&self, model: &Rc<Model<'a>>, parts: Vec<Part>, control: &dyn Control) -> Answer<'a> {
+        let several = parts.iter().any(|part| model.weights(part.form).len() > 1);
+        if self.settings.method == Method::Greedy {
+            return self.descend(model, parts, None, self.settings, control);
+        }
+        if !several {
+            let built = self.assemble(model, &parts, false);
+            let outcome = (self.solve)(&built.problem, self.settings, control);
+            return Answer { model: Rc::clone(model), built, existing_only: false, outcome };
+        }
+        let first = self.descend(model, parts, None, self.settings, control);
+        let first = self.raised(&first).unwrap_or(first);
+        let solved = self.solve_from(&first, &Slice::of(control, SETTLED));
+        let Some(raised) = self.raised(&solved) else { return solved };
+        let again = self.solve_from(&raised, control);
+        if self.raised(&again).is_none() {
+            return again;
+        }
+        // What leaves less room stands, beside the bound that holds for both.
+        let solution = raised.outcome.solution;
+        let status = Status::of(again.built.problem.cost(&solution), again.outcome.lower_bound);
+        Answer { outcome: Outcome { solution, status, ..again.outcome }, ..again }
+    }
+
+    /// The same problem solved, beginning with what is known.
+    fn solve_from(&self, answer: &Answer<'a>, control: &dyn Control) -> Answer<'a> {
+        let settings = Settings { start: Some(answer.outcome.solution.clone()), ..self.settings.clone() };
+        let outcome = (self.solve)(&answer.built.problem, &settings, control);
+        Answer { outcome, ..answer.clone() }
+    }
+
+    /// The answer with more pods in heavier pools, where those have room for one more node; `None` where they have none.
+    pub(super) fn raised(&self, answer: &Answer<'a>) -> Option<Answer<'a>> {
+        if answer.existing_only {
+            return None;
+        }
+        let (model, built) = (&answer.model, &answer.built);
+        let room = Room::new(model, built, &answer.outcome.solution);
+        let mut parts: BTreeMap<(usize, Option<i32>), usize> = BTreeMap::new();
+        let mut higher = false;
+        for (part, _) in left_over(built, None) {
+            let to = room.heavier(part);
+            higher |= to.is_some();
+            *parts.entry((part.form, to.or(part.weight))).or_default() += part.pods;
+        }
+        if !higher {
+            return None;
+        }
+        let quick = Settings { method: Method::Greedy, ..self.settings.clone() };
+        let raised = self.descend(model, numbered(parts), Some(answer), &quick, &NoTime);
+        let no_more_wait = waiting(&raised.built, &raised.outcome) <= waiting(built, &answer.outcome);
+        (no_more_wait && by_weight(&raised.built) > by_weight(built)).then_some(raised)
+    }
+
+    /// Parts in the pools of their weights, and what finds no place there in the next ones below.
+    ///
+    /// The greedy tells whether anything is left over; while it is, a round may have a small share of the time beside, so
+    /// that the heavier pools take what they can. The greedy answers even without time, so the last round is always
+    /// reached. Each round moves pods to lighter pools, of which there are finitely many, and begins with the nodes of the
+    /// one before, or with those of an answer that is known.
+    pub(super) fn descend(
+        &self,
+        model: &Rc<Model<'a>>,
+        mut parts: Vec<Part>,
+        known_answer: Option<&Answer<'a>>,
+        settings: &Settings,
+        control: &dyn Control,
+    ) -> Answer<'a> {
         let mut known: Option<(Built, Solution)> = None;
         // What there was before company was moved for those who found no place beside it.
         let mut before: Option<(Built, Outcome)> = None;
         loop {
-            let built = model.assemble(&parts, false);
-            if let Some(next) = lighter(&model, &built, None) {
+            let built = self.assemble(model, &parts, false);
+            if let Some(next) = lighter(model, &built, None) {
                 parts = next;
                 continue;
             }
-            let mut start = known.as_ref().map(|(from, solution)| transfer(from, solution, &built));
-            let several = built.parts.iter().any(|part| model.weights(part.form).len() > 1);
-            let mut found = None;
-            if several && self.settings.method != Method::Greedy {
-                let quick = Settings { method: Method::Greedy, start: start.clone(), ..self.settings.clone() };
-                let left = (self.solve)(&built.problem, &quick, &Slice::of(control, 0.1));
-                if next_parts(&model, &built, &left).is_some() {
-                    // A little more than the greedy, so that the heavier pools take what they can.
-                    let settings = Settings { start, ..self.settings.clone() };
-                    let better = match control.exhausted() {
-                        true => left,
-                        false => (self.solve)(&built.problem, &settings, &Slice::of(control, 0.12)),
-                    };
-                    start = Some(better.solution.clone());
-                    found = next_parts(&model, &built, &better).map(|next| (better, next));
-                }
+            let start = match known_answer {
+                Some(answer) => Some(transfer(&answer.built, &answer.outcome.solution, &built)),
+                None => known.as_ref().map(|(from, solution)| transfer(from, solution, &built)),
+            };
+            let quick = Settings { method: Method::Greedy, start: start.clone(), ..settings.clone() };
+            let mut outcome = (self.solve)(&built.problem, &quick, &Slice::of(control, 0.1));
+            let mut next = next_parts(model, &built, &outcome);
+            if next.is_some() && settings.method != Method::Greedy && !control.exhausted() {
+                let settings = Settings { start, ..settings.clone() };
+                outcome = (self.solve)(&built.problem, &settings, &Slice::of(control, 0.12));
+                next = next_parts(model, &built, &outcome);
             }
-            let (outcome, next) = found.map_or_else(
-                || {
-                    let settings = Settings { start, ..self.settings.clone() };
-                    let outcome = (self.solve)(&built.problem, &settings, control);
-                    let next = next_parts(&model, &built, &outcome);
-                    (outcome, next)
-                },
-                |(outcome, next)| (outcome, Some(next)),
-            );
             let now = waiting(&built, &outcome);
             let Some((next, company)) = next else {
                 let (built, outcome) =
                     before.filter(|(built, known)| waiting(built, known) <= now).unwrap_or((built, outcome));
-                return Answer { model, built, existing_only: false, outcome };
+                return Answer { model: Rc::clone(model), built, existing_only: false, outcome };
             };
             parts = next;
             if company && before.as_ref().is_none_or(|(was, known)| now < waiting(was, known)) {
@@ -93,6 +148,80 @@ impl<'a> Planner<'a> {
             known = Some((built, outcome.solution));
         }
     }
+}
+
+/// The part of the time after which pools are looked at once more for room that has become free.
+const SETTLED: f64 = 0.75;
+
+/// A control that has no time: the greedy answers.
+pub(super) struct NoTime;
+
+impl Control for NoTime {
+    fn remaining_seconds(&self) -> f64 {
+        0.0
+    }
+}
+
+/// What pools may still buy beside a solution.
+struct Room<'m, 'a> {
+    model: &'m Model<'a>,
+    /// What is left of the model's budgets.
+    left: Vec<i64>,
+    /// Forms that no rule ties to other nodes.
+    loose: FixedBitSet,
+}
+
+impl<'m, 'a> Room<'m, 'a> {
+    fn new(model: &'m Model<'a>, built: &Built, solution: &Solution) -> Self {
+        let mut left: Vec<i64> = model.budgets.iter().map(|budget| budget.left).collect();
+        let by_source: BTreeMap<usize, &Proto> = model
+            .protos
+            .iter()
+            .filter_map(|proto| match proto.source {
+                BinSource::Offering(host) => Some((host, proto)),
+                BinSource::Existing(_) => None,
+            })
+            .collect();
+        for (pattern, copies) in &solution.nodes {
+            let BinSource::Offering(host) = built.problem.bins[pattern.bin as usize].source else { continue };
+            for (budget, amount) in by_source.get(&host).map(|proto| &proto.takes).into_iter().flatten() {
+                left[*budget] -= amount * i64::from(*copies);
+            }
+        }
+        Room { model, left, loose: model.loose() }
+    }
+
+    /// The heaviest pools above those of a part that may buy one more node for it; not for those whose place depends on
+    /// others.
+    fn heavier(&self, part: &Part) -> Option<i32> {
+        let may_buy = |proto: &&Proto| {
+            proto.weight > part.weight
+                && proto.takes.iter().all(|(budget, amount)| *amount <= self.left[*budget])
+                && proto.holds(&self.model.forms[part.form])
+        };
+        let loose = self.loose.contains(part.form);
+        self.model.protos.iter().filter(|_| loose).filter(may_buy).filter_map(|proto| proto.weight).max()
+    }
+}
+
+/// Parts by form and weight, the heaviest of a form with its first pods.
+fn numbered(pods: BTreeMap<(usize, Option<i32>), usize>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for ((form, weight), pods) in pods.into_iter().rev() {
+        let first = parts.last().filter(|last| last.form == form).map_or(0, |last| last.first + last.pods);
+        parts.push(Part { form, first, pods, weight });
+    }
+    parts.reverse();
+    parts
+}
+
+/// Pods by the weight of their pools, the heaviest first: more in heavier ones is more.
+fn by_weight(built: &Built) -> Vec<(Option<i32>, usize)> {
+    let mut pods: BTreeMap<Option<i32>, usize> = BTreeMap::new();
+    for (part, _) in left_over(built, None) {
+        *pods.entry(part.weight).or_default() += part.pods;
+    }
+    pods.into_iter().rev().collect()
 }
 
 /// Where the parts go next, and whether it is company that moves.

@@ -2,18 +2,22 @@
 
 mod levels;
 mod preferences;
+mod teams;
 mod time;
 mod transfer;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
+use preferences::Honoured;
+use teams::Teams;
 use thiserror::Error;
 
 use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
 use crate::plan::{Plan, extract};
 use crate::problem::Problem;
-use crate::problem::build::{BuildError, Built, Model, Options};
+use crate::problem::build::{BuildError, Built, Model, Options, Part};
 use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings};
 
@@ -35,8 +39,9 @@ pub enum PlanError {
 }
 
 /// A model, the problem that was solved last, and the answer.
+#[derive(Clone)]
 struct Answer<'a> {
-    model: Model<'a>,
+    model: Rc<Model<'a>>,
     built: Built,
     /// Whether nothing is bought.
     existing_only: bool,
@@ -71,6 +76,42 @@ struct Planner<'a> {
     catalog: &'a Catalog,
     settings: &'a Settings,
     solve: &'a Solve<'a>,
+    /// Names of bins that are left out.
+    barred: BTreeSet<String>,
+}
+
+impl<'a> Planner<'a> {
+    fn model(&self, options: &Options) -> Result<Model<'a>, BuildError> {
+        Model::new(self.snapshot, self.catalog, options)
+    }
+
+    /// The problem of some parts, without the bins that are left out.
+    fn assemble(&self, model: &Model, parts: &[Part], existing_only: bool) -> Built {
+        let mut built = model.assemble(parts, existing_only);
+        teams::bar(&mut built, &self.barred);
+        built
+    }
+
+    /// All pods, team by team.
+    fn plan(&mut self, options: &Options, control: &dyn Control) -> Result<Honoured<'a>, PlanError> {
+        let model = Rc::new(self.model(options)?);
+        let first = Slice::of(control, if model.preferences().is_empty() { 1.0 } else { BARE });
+        if let Some(answer) = self.standing_only(&model, options, &first)? {
+            let wishes = model.preferences().clone();
+            return preferences::honour(self, options, answer, &wishes, control);
+        }
+        if self.settings.method != Method::Greedy
+            && let Some(teams) = Teams::find(self, &model, options)?
+        {
+            self.barred.clone_from(&teams.barred);
+            if let Some(plan) = self.plan_teams(&model, options, &teams, control)? {
+                return Ok(plan);
+            }
+            self.barred.clear();
+        }
+        let wishes = model.preferences().clone();
+        self.plan_team(&model, options, model.parts(), &wishes, control)
+    }
 }
 
 /// Plans the waiting pods of a snapshot.
@@ -90,15 +131,9 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let start = control.remaining_seconds();
     let bare = bare(options);
-    let planner = Planner { snapshot, catalog, settings, solve };
-    let model = Model::new(snapshot, catalog, &bare)?;
-    let wishes = model.preferences().clone();
-    let first = Slice::of(control, if wishes.is_empty() { 1.0 } else { BARE });
-    let without = match planner.standing_only(&model, &bare, &first)? {
-        Some(answer) => answer,
-        None => planner.solve_levels(model, &first),
-    };
-    let honoured = preferences::honour(&planner, &bare, without, &wishes, control)?;
+    let mut planner = Planner { snapshot, catalog, settings, solve, barred: BTreeSet::new() };
+    let honoured = planner.plan(&bare, control)?;
+    let notes = honoured.notes();
     let best = honoured.answer;
     let violations = best.built.problem.violations(&best.outcome.solution);
     if let Some(violation) = violations.first() {
@@ -106,7 +141,7 @@ pub fn plan(
     }
     let seconds = (start - control.remaining_seconds()).max(0.0);
     let mut plan = extract::plan(&best.model, &best.built, &best.outcome, seconds);
-    plan.notes.extend(honoured.notes);
+    plan.notes.extend(notes);
     Ok(plan)
 }
 
@@ -124,14 +159,17 @@ pub fn problem(
 ) -> Result<Built, PlanError> {
     let bare = bare(options);
     let settings = Settings { method: Method::Greedy, ..Settings::default() };
-    let planner = Planner { snapshot, catalog, settings: &settings, solve };
-    let model = Model::new(snapshot, catalog, &bare)?;
-    Ok(planner.solve_levels(model, control).built)
+    let planner = Planner { snapshot, catalog, settings: &settings, solve, barred: BTreeSet::new() };
+    let model = planner.model(&bare)?;
+    let parts = model.parts();
+    Ok(planner.solve_levels(&Rc::new(model), parts, control).built)
 }
 
 fn bare(options: &Options) -> Options {
     Options { preferences: BTreeSet::new(), existing_only: false, ..options.clone() }
 }
 
+#[cfg(test)]
+mod levels_test;
 #[cfg(test)]
 mod tests;

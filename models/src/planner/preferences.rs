@@ -5,11 +5,12 @@
 //! ones that are kept are kept too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::time::Verdict;
 use super::transfer::{transfer, unplaced};
 use super::{Answer, PlanError, Planner};
-use crate::problem::build::{Model, Options, Part, PodRef, Preference};
+use crate::problem::build::{Built, Model, Options, Part, PodRef, Preference};
 use crate::solver::Slice;
 use crate::solver::{Control, Outcome, Settings, Status};
 
@@ -19,13 +20,27 @@ const TRIES: u32 = 64;
 /// Wishes named in a note.
 const NAMED: usize = 6;
 
-/// A gap that counts as none.
-const PROVEN: f64 = 1e-6;
-
 /// The plan with the preferences that cost nothing, and what is to be said of the others.
 pub(super) struct Honoured<'a> {
     pub answer: Answer<'a>,
-    pub notes: Vec<String>,
+    pub kept: BTreeSet<Preference>,
+    pub dear: Vec<Preference>,
+    pub untried: Vec<Preference>,
+}
+
+impl Honoured<'_> {
+    /// What is to be said of those that are not kept.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.dear.is_empty() {
+            let words = "not all preferences are honoured, because no plan as cheap was found that honours them";
+            notes.push(format!("{words}: {}", listed(&self.dear)));
+        }
+        if !self.untried.is_empty() {
+            notes.push(format!("there was no time to try all preferences: {}", listed(&self.untried)));
+        }
+        notes
+    }
 }
 
 /// Which wishes can be kept beside the plan without any.
@@ -55,7 +70,7 @@ pub(super) fn honour<'a>(
     wishes: &BTreeSet<Preference>,
     control: &dyn Control,
 ) -> Result<Honoured<'a>, PlanError> {
-    let weights = weights(&bare);
+    let weights = weights(&bare.model, &bare.built);
     let (kept, dear, untried) = (BTreeSet::new(), Vec::new(), Vec::new());
     let mut search = Search {
         planner,
@@ -72,14 +87,6 @@ pub(super) fn honour<'a>(
     };
     let strongest_first: Vec<Preference> = wishes.iter().rev().cloned().collect();
     search.add(&strongest_first)?;
-    let mut notes = Vec::new();
-    if !search.dear.is_empty() {
-        let words = "not all preferences are honoured, because no plan as cheap was found that honours them";
-        notes.push(format!("{words}: {}", listed(&search.dear)));
-    }
-    if !search.untried.is_empty() {
-        notes.push(format!("there was no time to try all preferences: {}", listed(&search.untried)));
-    }
     let answer = match search.best {
         None => search.bare,
         Some(mut best) => {
@@ -87,17 +94,14 @@ pub(super) fn honour<'a>(
             best
         }
     };
-    Ok(Honoured { answer, notes })
+    let Search { kept, dear, untried, .. } = search;
+    Ok(Honoured { answer, kept, dear, untried })
 }
 
 /// A solution with preferences, with the bound of the problem without them.
 fn judged(best: &Answer, bare: &Outcome) -> Outcome {
     let cost = best.built.problem.cost(&best.outcome.solution);
-    let status = match bare.lower_bound {
-        None => Status::Greedy,
-        Some(bound) if (cost - bound) as f64 <= PROVEN * cost as f64 => Status::Optimal,
-        Some(_) => Status::Feasible,
-    };
+    let status = Status::of(cost, bare.lower_bound);
     Outcome { solution: best.outcome.solution.clone(), status, ..bare.clone() }
 }
 
@@ -112,9 +116,9 @@ fn listed(wishes: &[Preference]) -> String {
 }
 
 /// By pod: weight of the pools that it is planned in.
-fn weights(answer: &Answer) -> HashMap<PodRef, Option<i32>> {
-    let parts = answer.built.parts.iter().chain(&answer.built.refused_parts);
-    let pods = |part: &Part| &answer.model.forms[part.form].pods[part.first..][..part.pods];
+pub(super) fn weights(model: &Model, built: &Built) -> HashMap<PodRef, Option<i32>> {
+    let parts = built.parts.iter().chain(&built.refused_parts);
+    let pods = |part: &Part| &model.forms[part.form].pods[part.first..][..part.pods];
     parts.flat_map(|part| pods(part).iter().map(|pod| (*pod, part.weight))).collect()
 }
 
@@ -148,9 +152,9 @@ impl<'a> Search<'_, 'a> {
         let preferences = self.kept.iter().chain(wishes).cloned().collect();
         let existing_only = self.bare.existing_only;
         let options = Options { preferences, existing_only, ..self.options.clone() };
-        let model = Model::new(self.planner.snapshot, self.planner.catalog, &options)?;
-        let Some(parts) = self.parts(&model) else { return Ok(false) };
-        let built = model.assemble(&parts, existing_only);
+        let model = Rc::new(self.planner.model(&options)?);
+        let Some(parts) = parts_by_weight(&model, &self.weights) else { return Ok(false) };
+        let built = self.planner.assemble(&model, &parts, existing_only);
         if built.refused.len() > self.bare.built.refused.len() {
             return Ok(false);
         }
@@ -170,7 +174,8 @@ impl<'a> Search<'_, 'a> {
         let best = self.best.as_ref().unwrap_or(&self.bare);
         let same =
             unplaced(&found.built, &found.outcome.solution, &self.bare.built) == self.bare.outcome.solution.unplaced;
-        let free = same && found.worth() <= best.worth();
+        // A tighter packing may leave room in heavier pools: then it is none of the pods' own weights.
+        let free = same && found.worth() <= best.worth() && self.planner.raised(&found).is_none();
         if free {
             self.best = Some(found);
         } else if more {
@@ -192,28 +197,27 @@ impl<'a> Search<'_, 'a> {
         self.best = None;
         self.bare.outcome.notes.extend(former.notes);
     }
+}
 
-    /// The pods of a model in the pools of the weights that they have in the plan without preferences; `None` where some
-    /// that must share a node are in pools of different weights.
-    fn parts(&self, model: &Model) -> Option<Vec<Part>> {
-        let mut parts = Vec::new();
-        for (index, form) in model.forms.iter().enumerate() {
-            let mut by_weight: BTreeMap<Option<i32>, usize> = BTreeMap::new();
-            for unit in form.pods.chunks(form.unit as usize) {
-                let weight = |pod: &PodRef| self.weights.get(pod).copied().flatten();
-                let first = unit.first().map(weight)?;
-                if unit.iter().any(|pod| weight(pod) != first) {
-                    return None;
-                }
-                *by_weight.entry(first).or_default() += unit.len();
+/// The pods of a model in the pools of given weights, without those that have none given; `None` where some that must
+/// share a node are in pools of different weights.
+pub(super) fn parts_by_weight(model: &Model, weights: &HashMap<PodRef, Option<i32>>) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    for (index, form) in model.forms.iter().enumerate() {
+        let mut by_weight: BTreeMap<Option<i32>, usize> = BTreeMap::new();
+        for unit in form.pods.chunks(form.unit as usize) {
+            let Some(first) = unit.first().and_then(|pod| weights.get(pod)) else { continue };
+            if unit.iter().any(|pod| weights.get(pod) != Some(first)) {
+                return None;
             }
-            // Which of a form's pods are in which pools makes no difference.
-            let mut first = 0;
-            for (weight, pods) in by_weight.into_iter().rev() {
-                parts.push(Part { form: index, first, pods, weight });
-                first += pods;
-            }
+            *by_weight.entry(*first).or_default() += unit.len();
         }
-        Some(parts)
+        // Which of a form's pods are in which pools makes no difference.
+        let mut first = 0;
+        for (weight, pods) in by_weight.into_iter().rev() {
+            parts.push(Part { form: index, first, pods, weight });
+            first += pods;
+        }
     }
+    Some(parts)
 }

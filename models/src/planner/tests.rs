@@ -12,7 +12,7 @@ use crate::problem::build::build;
 use crate::problem::{Pattern, Solution, Violation};
 use crate::solver::Status;
 
-struct Endless;
+pub(super) struct Endless;
 
 impl Control for Endless {
     fn remaining_seconds(&self) -> f64 {
@@ -21,9 +21,18 @@ impl Control for Endless {
 }
 
 /// First fit, checking every rule at each step; enough for a handful of pods.
-fn first_fit(problem: &Problem, _: &Settings, _: &dyn Control) -> Outcome {
+pub(super) fn first_fit(problem: &Problem, _: &Settings, _: &dyn Control) -> Outcome {
+    fit(problem, &Solution::default(), false)
+}
+
+/// First fit beside what stands already; each unit on a node of its own, if `alone`.
+pub(super) fn fit(problem: &Problem, start: &Solution, alone: bool) -> Outcome {
     let mut nodes: Vec<Pattern> = Vec::new();
     let mut unplaced: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    for (pattern, copies) in &start.nodes {
+        nodes.extend(std::iter::repeat_n(pattern.clone(), *copies as usize));
+        pattern.counts.iter().for_each(|(shape, units)| unplaced[*shape as usize] -= units * copies);
+    }
     let solution = |nodes: &[Pattern], unplaced: &[u32]| {
         let mut sorted = nodes.to_vec();
         sorted.sort();
@@ -49,7 +58,7 @@ fn first_fit(problem: &Problem, _: &Settings, _: &dyn Control) -> Outcome {
         while unplaced[shape] > 0 {
             unplaced[shape] -= 1;
             let mut found = None;
-            for choice in 0..nodes.len() + bins.len() {
+            for choice in if alone { nodes.len() } else { 0 }..nodes.len() + bins.len() {
                 let mut next = nodes.clone();
                 if choice < nodes.len() {
                     let counts = &mut next[choice].counts;
@@ -92,7 +101,7 @@ fn first_fit(problem: &Problem, _: &Settings, _: &dyn Control) -> Outcome {
 }
 
 /// Two sizes of one family and an arm one, in two zones, spot at half the price.
-fn catalog() -> Catalog {
+pub(super) fn catalog() -> Catalog {
     let instance = |name: &str, arch: &str, cpu: u32, price: f64| {
         let mut offerings = Vec::new();
         for zone in ["a", "b"] {
@@ -111,7 +120,7 @@ fn catalog() -> Catalog {
     .unwrap()
 }
 
-fn pool(name: &str, spec: Value) -> Value {
+pub(super) fn pool(name: &str, spec: Value) -> Value {
     let mut pool = json!({"metadata": {"name": name}, "spec": {"template": {"spec": {"requirements": [
         {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
         {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
@@ -131,12 +140,12 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-fn snapshot() -> Snapshot {
+pub(super) fn snapshot() -> Snapshot {
     Snapshot { node_pools: vec![serde_json::from_value(pool("default", json!({}))).unwrap()], ..Snapshot::default() }
 }
 
 /// A Deployment labelled `app=name` whose pods ask for `cpu`.
-fn group(name: &str, count: u32, cpu: &str, more: Value) -> PodGroup {
+pub(super) fn group(name: &str, count: u32, cpu: &str, more: Value) -> PodGroup {
     let mut spec = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}]});
     merge(&mut spec, more);
     PodGroup {
@@ -162,11 +171,11 @@ fn built(snapshot: &Snapshot, options: &Options) -> Built {
     build(snapshot, &catalog(), options).unwrap()
 }
 
-fn with(groups: Vec<PodGroup>) -> Snapshot {
+pub(super) fn with(groups: Vec<PodGroup>) -> Snapshot {
     Snapshot { pending: groups, ..snapshot() }
 }
 
-fn pods_by(plan: &Plan, key: impl Fn(&crate::plan::PlannedNode) -> String) -> BTreeMap<String, usize> {
+pub(super) fn pods_by(plan: &Plan, key: impl Fn(&crate::plan::PlannedNode) -> String) -> BTreeMap<String, usize> {
     let mut sums = BTreeMap::new();
     for node in &plan.nodes {
         *sums.entry(key(node)).or_insert(0) += node.pods.len();
@@ -186,13 +195,13 @@ fn near(app: &str, key: &str) -> Value {
     json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term(app, key)]}}})
 }
 
-fn spread(app: &str, key: &str, when: &str) -> Value {
+pub(super) fn spread(app: &str, key: &str, when: &str) -> Value {
     json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": when,
         "labelSelector": {"matchLabels": {"app": app}}}]})
 }
 
-const HOST: &str = "kubernetes.io/hostname";
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const HOST: &str = "kubernetes.io/hostname";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn node(name: &str, zone: &str, cpu: &str) -> k8s_openapi::api::core::v1::Node {
     serde_json::from_value(json!({

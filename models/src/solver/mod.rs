@@ -41,8 +41,11 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Solution;
 
 pub use integer::run as run_model;
+pub(crate) use parts::apart;
+pub(crate) use quiet::needless_wakers;
 pub use run::solve;
-pub use slice::Slice;
+pub(crate) use run::summed;
+pub use slice::{Beside, Slice};
 pub use whole::export as export_nodes;
 
 /// Time, interruption and an audience: all that the solver knows of the world outside.
@@ -119,6 +122,20 @@ pub enum Status {
     Feasible,
     /// The greedy's answer, because it was asked for or the integer program failed.
     Greedy,
+}
+
+/// A gap that counts as none.
+const PROVEN: f64 = 1e-6;
+
+impl Status {
+    /// What a cost is known to be beside a lower bound, both in billionths of a dollar an hour.
+    pub(crate) fn of(cost: i64, lower_bound: Option<i64>) -> Status {
+        match lower_bound {
+            None => Status::Greedy,
+            Some(bound) if (cost - bound) as f64 <= PROVEN * cost as f64 => Status::Optimal,
+            Some(_) => Status::Feasible,
+        }
+    }
 }
 
 /// The solver's answer.

@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use fixedbitset::FixedBitSet;
 use ndarray::Axis;
 
-use super::quiet::wakes;
+use super::quiet::{awake, wakes};
 use crate::problem::{
-    DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap, NodeExclusive, NodeSpread,
-    NodeTogether, Pattern, Problem, Rules, ShapeSet, Solution, Spread,
+    Bin, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap, NodeExclusive,
+    NodeSpread, NodeTogether, Pattern, Problem, Rules, ShapeSet, Solution, Spread,
 };
 
 /// One part, as a problem of its own.
@@ -23,6 +23,16 @@ pub(super) struct Part<'a> {
 
 /// The parts of a problem, the one of the first shape first. Shapes that no bin admits belong to that one.
 pub(super) fn independent(problem: &Problem) -> Vec<Part<'_>> {
+    let shapes = apart(problem);
+    if shapes.len() <= 1 {
+        let (shapes, bins) = ((0..problem.shapes.len()).collect(), (0..problem.bins.len()).collect());
+        return vec![Part { problem: Cow::Borrowed(problem), shapes, bins }];
+    }
+    shapes.into_iter().map(|shapes| Part::new(problem, shapes)).collect()
+}
+
+/// The shapes of each part of a problem.
+pub(crate) fn apart(problem: &Problem) -> Vec<Vec<usize>> {
     let mut groups = Groups::new(problem.shapes.len());
     let everything = |groups: &mut Groups, set: &ShapeSet| groups.unite(set.ones());
     let mut homeless = FixedBitSet::with_capacity(problem.shapes.len());
@@ -48,12 +58,7 @@ pub(super) fn independent(problem: &Problem) -> Vec<Part<'_>> {
     for rule in &problem.rules.node_budgets {
         groups.unite(rule.per_node.keys().filter_map(|bin| problem.bins[*bin].admits.minimum()));
     }
-    let shapes = groups.members();
-    if shapes.len() <= 1 {
-        let (shapes, bins) = ((0..problem.shapes.len()).collect(), (0..problem.bins.len()).collect());
-        return vec![Part { problem: Cow::Borrowed(problem), shapes, bins }];
-    }
-    shapes.into_iter().map(|shapes| Part::new(problem, shapes)).collect()
+    groups.members()
 }
 
 impl<'a> Part<'a> {
@@ -63,21 +68,22 @@ impl<'a> Part<'a> {
             .filter(|bin| whole.bins[*bin].admits.ones().any(|shape| own.contains(shape)))
             .collect();
         let part = Part { problem: Cow::Borrowed(whole), shapes, bins };
+        let bins: Vec<Bin> = part
+            .bins
+            .iter()
+            .map(|bin| {
+                let row = &whole.bins[*bin];
+                Bin { admits: part.of_shapes(&row.admits), ..row.clone() }
+            })
+            .collect();
         let problem = Problem {
             resources: whole.resources.clone(),
             shapes: part.shapes.iter().map(|shape| whole.shapes[*shape].clone()).collect(),
-            bins: part
-                .bins
-                .iter()
-                .map(|bin| {
-                    let row = &whole.bins[*bin];
-                    crate::problem::Bin { admits: part.of_shapes(&row.admits), ..row.clone() }
-                })
-                .collect(),
+            rules: part.rules(&whole.rules, &bins),
+            bins,
             demand: whole.demand.select(Axis(0), &part.shapes),
             capacity: whole.capacity.select(Axis(0), &part.bins),
             topologies: whole.topologies.clone(),
-            rules: part.rules(&whole.rules),
         };
         Part { problem: Cow::Owned(problem), ..part }
     }
@@ -92,7 +98,7 @@ impl<'a> Part<'a> {
     }
 
     /// The rules that say something of this part.
-    fn rules(&self, rules: &Rules) -> Rules {
+    fn rules(&self, rules: &Rules, bins: &[Bin]) -> Rules {
         let shapes = |set: &ShapeSet| self.of_shapes(set);
         let some = |set: &ShapeSet| self.shapes.iter().any(|shape| set.contains(*shape));
         Rules {
@@ -153,7 +159,11 @@ impl<'a> Part<'a> {
                 .spreads
                 .iter()
                 .filter(|rule| some(&rule.owners))
-                .map(|rule| Spread { owners: shapes(&rule.owners), members: shapes(&rule.members), ..rule.clone() })
+                .map(|rule| Spread {
+                    owners: shapes(&rule.owners),
+                    members: shapes(&rule.members),
+                    ..awake(rule, bins)
+                })
                 .collect(),
             domain_caps: rules
                 .domain_caps

@@ -11,13 +11,43 @@ pub(super) fn wakes(spread: &Spread, bin: &Bin) -> bool {
     domain.is_some_and(|domain| spread.is_dormant(domain) && !spread.eligible[domain])
 }
 
-/// The problem without the bins that wake a domain and have a twin that wakes none: no dearer, no smaller, admitting no
-/// fewer shapes, and alike in every domain that a rule of those shapes looks at.
-///
-/// No solution is lost but for one at the same cost or less: each node on such a bin can stand on the twin instead, and a
-/// domain that stays asleep only makes a minimum larger. Where a spread has fewer eligible domains than it asks for, its
-/// domains may be worth waking, and the bins that do so stay.
+/// The problem without its [`needless_wakers`], and without the dormant domains that no bin wakes any more.
 pub(super) fn without_needless_wakers(problem: &Problem) -> Cow<'_, Problem> {
+    let mut thinned = Cow::Borrowed(problem);
+    let waking = needless_wakers(problem);
+    if !waking.is_empty() {
+        let thinned = thinned.to_mut();
+        waking.into_iter().for_each(|bin| thinned.bins[bin].admits.clear());
+    }
+    if thinned.rules.spreads.iter().any(|spread| awake(spread, &thinned.bins).dormant != spread.dormant) {
+        let Problem { bins, rules, .. } = thinned.to_mut();
+        rules.spreads.iter_mut().for_each(|spread| *spread = awake(spread, bins));
+    }
+    thinned
+}
+
+/// A spread without the dormant domains in which no bin takes any shape: none of them will ever be woken.
+pub(super) fn awake(spread: &Spread, bins: &[Bin]) -> Spread {
+    let mut dormant = vec![false; spread.dormant.len()];
+    for bin in bins.iter().filter(|bin| !bin.admits.is_clear()) {
+        if let Some(domain) = bin.domains[spread.topology].map(usize::from).filter(|domain| spread.is_dormant(*domain))
+        {
+            dormant[domain] = true;
+        }
+    }
+    if !dormant.contains(&true) {
+        dormant.clear();
+    }
+    Spread { dormant, ..spread.clone() }
+}
+
+/// The bins that wake a domain and have a twin that wakes none: no dearer, no smaller, admitting no fewer shapes, and
+/// alike in every domain that a rule of those shapes looks at.
+///
+/// Without them no solution is lost but for one at the same cost or less: each node on such a bin can stand on the twin
+/// instead, and a domain that stays asleep only makes a minimum larger. Where a spread has fewer eligible domains than it
+/// asks for, its domains may be worth waking, and the bins that do so are needed.
+pub(crate) fn needless_wakers(problem: &Problem) -> Vec<usize> {
     let (mut waking, mut quiet) = (Vec::new(), Vec::new());
     for (index, bin) in problem.bins.iter().enumerate() {
         if !matches!(bin.source, BinSource::Offering(_)) || named_by_a_rule(problem, index) {
@@ -33,12 +63,7 @@ pub(super) fn without_needless_wakers(problem: &Problem) -> Cow<'_, Problem> {
         }
     }
     waking.retain(|bin| quiet.iter().any(|twin| stands_in(problem, *twin, *bin)));
-    if waking.is_empty() {
-        return Cow::Borrowed(problem);
-    }
-    let mut thinned = problem.clone();
-    waking.into_iter().for_each(|bin| thinned.bins[bin].admits.clear());
-    Cow::Owned(thinned)
+    waking
 }
 
 /// Whether a spread's minimum counts whatever else wakes up.
@@ -120,6 +145,8 @@ mod tests {
         }
         problem.demand = ndarray::Array2::from_elem((2, 1), 1);
         problem.capacity = ndarray::Array2::from_elem((3, 1), 4);
+        let values = vec!["a".to_owned(), "b".to_owned()];
+        problem.topologies.push(crate::problem::Topology { key: "zone".to_owned(), values });
         problem.rules.spreads.push(Spread {
             name: "zones".to_owned(),
             topology: 0,
@@ -136,6 +163,8 @@ mod tests {
 
     fn left_out(problem: &Problem) -> bool {
         let thinned = without_needless_wakers(problem);
+        let sleeps = thinned.rules.spreads[0].is_dormant(1);
+        assert_eq!(sleeps, thinned.bins.iter().any(|bin| bin.domains[0] == Some(1) && !bin.admits.is_clear()));
         assert_eq!(thinned.bins[0].admits, problem.bins[0].admits);
         assert_eq!(thinned.bins[1].admits, problem.bins[1].admits);
         thinned.bins[2].admits.is_clear()
@@ -147,6 +176,21 @@ mod tests {
         assert_eq!(independent(&problem).len(), 1);
         assert!(left_out(&problem));
         assert_eq!(independent(&without_needless_wakers(&problem)).len(), 2);
+    }
+
+    #[test]
+    fn a_domain_that_stays_asleep_holds_nobody_back() {
+        struct Patient;
+        impl crate::solver::Control for Patient {
+            fn remaining_seconds(&self) -> f64 {
+                f64::INFINITY
+            }
+        }
+        let settings = crate::solver::Settings { iterations: Some(20), ..Default::default() };
+        let outcome = crate::solver::solve(&problem(), &settings, &Patient);
+        assert_eq!(outcome.solution.unplaced, [0, 0]);
+        // A node for each shape.
+        assert_eq!(outcome.lower_bound, Some(10));
     }
 
     #[test]

@@ -12,12 +12,9 @@ use super::packing::rank;
 use super::parts::{Part, independent};
 use super::pipeline::{Stages, State, prove};
 use super::quiet::without_needless_wakers;
-use super::slice::Slice;
+use super::slice::{Beside, Slice};
 use super::{Control, Method, Outcome, Progress, Settings, Status, complete, greedy};
 use crate::problem::{Problem, Solution};
-
-/// A gap that counts as none.
-const PROVEN: f64 = 1e-6;
 
 /// The cheapest solution that can be found and proven in the time there is.
 ///
@@ -171,27 +168,28 @@ fn proven(
 /// The outcomes of the parts as one of the whole. Where some part has no bound, it costs at least nothing.
 fn joined(problem: &Problem, parts: &[Part], outcomes: &[Outcome]) -> Outcome {
     let mut solution = Solution { nodes: Vec::new(), unplaced: vec![0; problem.shapes.len()] };
+    parts.iter().zip(outcomes).for_each(|(part, own)| part.add_to(&mut solution, &own.solution));
+    solution.nodes.sort();
+    summed(problem, solution, outcomes)
+}
+
+/// A solution that is made of those of parts, with what is known of them. Where some part has no bound, it costs at least
+/// nothing.
+pub(crate) fn summed(problem: &Problem, solution: Solution, outcomes: &[Outcome]) -> Outcome {
     let mut notes = Vec::new();
     let mut stages: Vec<(&'static str, f64)> = Vec::new();
-    for (part, own) in parts.iter().zip(outcomes) {
-        part.add_to(&mut solution, &own.solution);
+    for own in outcomes {
         notes.extend(own.notes.iter().cloned());
         for (stage, seconds) in &own.stages {
             match stages.iter_mut().find(|(known, _)| known == stage) {
-                Some((_, sum)) if parts.len() > 1 => *sum += seconds,
+                Some((_, sum)) if outcomes.len() > 1 => *sum += seconds,
                 _ => stages.push((stage, *seconds)),
             }
         }
     }
-    solution.nodes.sort();
     let bounds: Vec<i64> = outcomes.iter().filter_map(|own| own.lower_bound).collect();
-    let lower_bound = (!bounds.is_empty() || parts.is_empty()).then(|| bounds.iter().sum());
-    let cost = problem.cost(&solution);
-    let status = match lower_bound {
-        None => Status::Greedy,
-        Some(bound) if (cost - bound) as f64 <= PROVEN * cost as f64 => Status::Optimal,
-        Some(_) => Status::Feasible,
-    };
+    let lower_bound = (!bounds.is_empty() || outcomes.is_empty()).then(|| bounds.iter().sum());
+    let status = Status::of(problem.cost(&solution), lower_bound);
     let greedy_cost = outcomes.iter().map(|own| own.greedy_cost).sum();
     Outcome { solution, lower_bound, status, greedy_cost, notes, stages }
 }
@@ -217,31 +215,5 @@ impl Control for Unclocked<'_> {
     }
     fn report(&self, progress: &Progress) {
         self.inner.report(progress);
-    }
-}
-
-/// A control that tells of one part together with what the others cost.
-struct Beside<'a> {
-    inner: &'a dyn Control,
-    /// Whether every unit of the others has its place.
-    whole: bool,
-    /// Dollars an hour of the others.
-    cost: f64,
-    /// The others' bound in dollars an hour.
-    bound: f64,
-}
-
-impl Control for Beside<'_> {
-    fn remaining_seconds(&self) -> f64 {
-        self.inner.remaining_seconds()
-    }
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted()
-    }
-    fn report(&self, progress: &Progress) {
-        if self.whole {
-            let bound = progress.bound.map(|bound| bound + self.bound);
-            self.inner.report(&Progress { stage: progress.stage, cost: progress.cost + self.cost, bound });
-        }
     }
 }

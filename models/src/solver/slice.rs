@@ -1,4 +1,4 @@
-//! Shares of the time that is left.
+//! Shares of the time that is left, and of the problem.
 
 use super::{Control, Progress};
 
@@ -27,5 +27,32 @@ impl Control for Slice<'_> {
     }
     fn report(&self, progress: &Progress) {
         self.inner.report(progress);
+    }
+}
+
+/// A control that tells of one part together with what the others cost.
+pub struct Beside<'a> {
+    /// Time and audience.
+    pub inner: &'a dyn Control,
+    /// Whether every unit of the others has its place.
+    pub whole: bool,
+    /// Dollars an hour of the others.
+    pub cost: f64,
+    /// The others' bound in dollars an hour.
+    pub bound: f64,
+}
+
+impl Control for Beside<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        self.inner.remaining_seconds()
+    }
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted()
+    }
+    fn report(&self, progress: &Progress) {
+        if self.whole {
+            let bound = progress.bound.map(|bound| bound + self.bound);
+            self.inner.report(&Progress { stage: progress.stage, cost: progress.cost + self.cost, bound });
+        }
     }
 }

@@ -19,7 +19,7 @@ use thiserror::Error;
 pub(crate) use draft::Draft;
 pub(crate) use forms::Form;
 pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
-pub(crate) use model::Counted;
+pub(crate) use model::{Counted, Proto};
 pub use model::{Model, Part};
 pub use preferences::Preference;
 pub(crate) use reading::Owned;

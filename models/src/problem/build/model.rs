@@ -144,6 +144,20 @@ impl<'a> Model<'a> {
         &self.reading.wishes.known
     }
 
+    /// The workload of a group of waiting pods: kind, namespace and name.
+    pub(crate) fn workload(&self, group: u32) -> &str {
+        &self.reading.workloads[group as usize]
+    }
+
+    /// Groups of waiting pods by workload.
+    pub(crate) fn groups_by_workload(&self) -> Vec<BTreeSet<u32>> {
+        let mut groups: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+        for (group, workload) in self.reading.workloads.iter().enumerate() {
+            groups.entry(workload).or_default().insert(group as u32);
+        }
+        groups.into_values().collect()
+    }
+
     /// Whether there is a node that takes pods.
     pub fn has_standing(&self) -> bool {
         self.standing.iter().any(|node| node.usable)
@@ -206,6 +220,30 @@ impl<'a> Model<'a> {
             }
         }
         weights
+    }
+
+    /// Forms whose pods may stand on a node of their own wherever other pods are: they need no company, and no rule over
+    /// other domains than nodes looks at them.
+    pub(crate) fn loose(&self) -> FixedBitSet {
+        let mut loose = FixedBitSet::with_capacity(self.forms.len());
+        loose.insert_range(..);
+        for (owner, form) in self.forms.iter().enumerate() {
+            for owned in &form.owned {
+                let (Owned::Spread { key, pods, .. }
+                | Owned::Together { key, pods, .. }
+                | Owned::Apart { key, pods, .. }) = owned;
+                let company = matches!(owned, Owned::Together { .. });
+                if key != HOSTNAME || company {
+                    loose.set(owner, false);
+                }
+                if key != HOSTNAME {
+                    (0..self.forms.len())
+                        .filter(|other| self.forms[*other].member.contains(*pods))
+                        .for_each(|other| loose.set(other, false));
+                }
+            }
+        }
+        loose
     }
 
     /// Numbers the parts and the bins, and writes the rules between them.
