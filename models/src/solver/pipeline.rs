@@ -339,7 +339,7 @@ fn search<'a>(
         }
         let proof = |columns: &Columns, control: &dyn Control| -> Result<(), HighsError> {
             let pricing = Pricing::new(&columns.master, &demand, &usable);
-            mix::close(&state, columns, &pricing, gap, settings, control)
+            mix::close(&state, columns, &pricing, &prices, gap, settings, control)
         };
         let end =
             End { state: &state, columns: &mut columns, pricing: &mut pricing, limits, prices: &prices, settings };

@@ -149,6 +149,29 @@ pub fn page() -> Problem {
     problem
 }
 
+/// One shape of a thousand millicores, bins that hold ten units for $10 and one unit for $1.50, both in three zones.
+pub fn zones(count: u32) -> Problem {
+    let mut problem = page();
+    let one = problem.shapes[0].clone();
+    problem.shapes = vec![Shape { count, ..one }];
+    problem.resources = vec!["cpu".into()];
+    problem.demand = Array2::from_elem((1, 1), 1_000);
+    problem.capacity = Array2::from_shape_fn((6, 1), |(bin, _)| if bin < 3 { 10_000 } else { 1_000 });
+    let values = ["a", "b", "c"].map(str::to_owned).to_vec();
+    problem.topologies = vec![Topology { key: "topology.kubernetes.io/zone".into(), values }];
+    problem.bins = (0..6)
+        .map(|bin| Bin {
+            name: format!("{} in {}", if bin < 3 { "big" } else { "small" }, ["a", "b", "c"][bin % 3]),
+            source: BinSource::Offering(bin),
+            price: if bin < 3 { 10_000_000_000 } else { 1_500_000_000 },
+            max_count: None,
+            admits: set(1, &[0]),
+            domains: vec![Some((bin % 3) as u16)],
+        })
+        .collect();
+    problem
+}
+
 /// The best solution there is: every multiset of valid patterns, units left out last.
 pub fn optimum(problem: &Problem) -> Solution {
     let mut patterns = Vec::new();

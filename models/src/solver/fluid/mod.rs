@@ -8,16 +8,18 @@
 //! its price. The page `formulations/fluid.md` has the mathematics.
 
 mod coarse;
+pub(super) mod dive;
 mod pack;
 pub(super) mod program;
 mod split;
-mod whole;
+pub(super) mod whole;
 
 use std::collections::BTreeMap;
 
 use self::coarse::Coarse;
 use self::program::Program;
 use self::split::Split;
+use self::whole::Whole;
 use super::bound::{lagrangian, resource_prices};
 use super::columns::Pricing;
 use super::columns::master::{Master, dollars};
@@ -28,7 +30,7 @@ use super::pipeline::State;
 use super::quota::{self, Wish};
 use super::slice::Slice;
 use super::{Control, Settings, complete};
-use crate::problem::{Problem, Solution};
+use crate::problem::{Problem, ShapeSet, Solution};
 
 /// Merged shapes beside those under rules, at most about so many.
 const MOST_MERGED: usize = 120;
@@ -44,7 +46,7 @@ const SLACKS: [f64; 4] = [0.0, 0.001, 0.003, 0.01];
 const FEWEST_ON_A_NODE: f64 = 30.0;
 
 /// What the relaxation says.
-pub(super) struct Fluid {
+pub(in crate::solver) struct Fluid {
     /// Duals of the master problem's rows; those of the cover rows are the worth of one unit in dollars an hour.
     pub duals: Vec<f64>,
     /// Lower bound in dollars an hour.
@@ -58,6 +60,25 @@ pub(super) struct Fluid {
 }
 
 impl Fluid {
+    /// The problem without the caps of one node that nothing of what was poured uses up.
+    pub fn without_needless_caps(&self, problem: &Problem) -> Problem {
+        let mut lean = problem.clone();
+        let on = |bin: usize, members: &ShapeSet| -> f64 {
+            let poured = |shape: usize| self.poured[shape].iter().filter(|(other, _)| *other == bin);
+            let pods = |shape: usize| f64::from(problem.shapes[shape].unit.pods);
+            members.ones().map(|shape| poured(shape).map(|(_, units)| units * pods(shape)).sum::<f64>()).sum()
+        };
+        let used: Vec<usize> = (0..problem.bins.len()).filter(|&bin| self.nodes[bin] > 1e-6).collect();
+        lean.rules.node_caps.retain(|cap| {
+            used.iter().any(|&bin| {
+                let room = cap.limit.saturating_sub(cap.present.get(&bin).copied().unwrap_or(0));
+                let held = on(bin, &cap.members);
+                held > 1e-6 && held >= self.nodes[bin] * f64::from(room) * (1.0 - 1e-6)
+            })
+        });
+        lean
+    }
+
     /// Whether nodes hold so many units that pouring is near the truth.
     pub fn holds(&self, demand: &[u32]) -> bool {
         let units: f64 = demand.iter().map(|&units| f64::from(units)).sum();
@@ -159,7 +180,7 @@ fn each_solution(
     take: &mut dyn FnMut(Solution),
 ) -> Result<(), HighsError> {
     let index = Index::new(problem);
-    let split = Split::new(&index, &quotas(&index, demand, fluid, prices));
+    let split = Split::new(&index, &quotas(&index, demand, &fluid.poured, prices));
     for slack in SLACKS {
         if control.exhausted() {
             break;
@@ -181,6 +202,26 @@ fn each_solution(
         }
     }
     Ok(())
+}
+
+/// A solution that packs what was poured onto whole nodes; the rest goes where there is room, or onto more nodes. `None`
+/// where the nodes are too many or time ran out. `prices` is what a unit of each resource is worth.
+pub(super) fn packed(
+    problem: &Problem,
+    demand: &[u32],
+    whole: &Whole,
+    prices: &[f64],
+    control: &dyn Control,
+) -> Option<Solution> {
+    let index = Index::new(problem);
+    let split = Split::new(&index, &quotas(&index, demand, &whole.poured, prices));
+    let on_slot = |&slot: &usize| {
+        let shape = index.slots[slot].shape;
+        whole.poured[shape].iter().filter(|(bin, _)| index.slot(shape, *bin) == slot).copied().collect()
+    };
+    let split_whole = Whole { nodes: whole.nodes.clone(), poured: split.slots.iter().map(on_slot).collect() };
+    let nodes = pack::pack(&index, &split, &split_whole, control)?;
+    Some(complete::complete(problem, &normalised(problem, nodes), Some(prices), control))
 }
 
 /// Every solution that the relaxation leads to.
@@ -212,10 +253,10 @@ pub(super) fn model(problem: &Problem) -> super::model::LinearModel {
 }
 
 /// Units by slot that obey the rules across nodes, near to where they were poured.
-fn quotas(index: &Index, demand: &[u32], fluid: &Fluid, prices: &[f64]) -> Vec<u32> {
+fn quotas(index: &Index, demand: &[u32], poured: &[Vec<(usize, f64)>], prices: &[f64]) -> Vec<u32> {
     let mut wish = Wish::by_price(index, prices);
     let mut target = vec![0.0; index.slots.len()];
-    for (shape, poured) in fluid.poured.iter().enumerate() {
+    for (shape, poured) in poured.iter().enumerate() {
         for &(bin, units) in poured {
             target[index.slot(shape, bin)] += units;
         }

@@ -115,6 +115,27 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// A row by which all nodes together are worth at least so much, `worth` by bin.
+    pub fn demand_worth(&mut self, worth: &[f64], least: f64) {
+        let scale = worth.iter().fold(least.abs(), |most, worth| most.max(worth.abs())).max(1e-12);
+        let row = self.row((least / scale, f64::INFINITY));
+        for part in &self.parts {
+            if worth[part.bin] != 0.0 {
+                self.columns[part.nodes].terms.push((row, worth[part.bin] / scale));
+            }
+        }
+    }
+
+    /// Lessens all that a node offers by a share of itself.
+    pub fn lessen(&mut self, slack: f64) {
+        let first = self.master.rows.len();
+        for part in &self.parts {
+            for (_, factor) in self.columns[part.nodes].terms.iter_mut().filter(|(row, _)| *row >= first) {
+                *factor *= 1.0 - slack;
+            }
+        }
+    }
+
     fn row(&mut self, sides: (f64, f64)) -> usize {
         self.rows.push(sides);
         self.rows.len() - 1

@@ -12,13 +12,13 @@ use crate::solver::highs::{HighsError, MipLimits};
 use crate::solver::integer;
 
 /// Merged shapes beside those under rules.
-const MOST_MERGED: usize = 40;
+pub(super) const MOST_MERGED: usize = 40;
 /// Bins beside those that the relaxation uses.
 const MOST_SPARE: usize = 24;
 
 /// Whole nodes and what is poured onto them.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(in crate::solver) struct Whole {
     /// Bins with their number of nodes.
     pub nodes: Vec<(usize, u32)>,
     /// By shape of the problem: bins, each with the units poured there.
@@ -63,7 +63,7 @@ pub(super) fn nodes(
 type Kind<'a> = (u32, &'a [Option<u16>]);
 
 /// The bins of the relaxation, and of each domain and size those that lose the least of their price.
-fn chosen(problem: &Problem, fluid: &Fluid) -> Vec<usize> {
+pub(super) fn chosen(problem: &Problem, fluid: &Fluid) -> Vec<usize> {
     let mut chosen: Vec<usize> = (0..problem.bins.len()).filter(|&bin| fluid.nodes[bin] > 1e-6).collect();
     let mut spare: BTreeMap<Kind, (f64, usize)> = BTreeMap::new();
     for (bin, data) in problem.bins.iter().enumerate() {

@@ -1,7 +1,10 @@
 //! The program of mixes: how many nodes of each bin, under all inequalities that are known.
 
+use std::collections::BTreeMap;
+
 use crate::problem::Problem;
 use crate::solver::columns::master::{Master, dollars};
+use crate::solver::fluid::dive::Worth;
 use crate::solver::model::{LinearModel, plain_name};
 
 /// `sum of worth(b) n(b) >= least`, in dollars an hour.
@@ -92,6 +95,19 @@ impl<'a> Mixes<'a> {
             self.cuts.push(Cut { worth, least });
         }
         forbids
+    }
+
+    /// What every cut says of classes of bins: no class is worth more than its best bin.
+    pub fn worths(&self, classes: &[Vec<usize>]) -> Vec<Worth> {
+        let place: BTreeMap<usize, usize> = self.bins.iter().enumerate().map(|(place, &bin)| (bin, place)).collect();
+        self.cuts
+            .iter()
+            .map(|cut| {
+                let of = |bin: &usize| place.get(bin).map_or(0.0, |&place| cut.worth[place]);
+                let best = |bins: &Vec<usize>| bins.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+                Worth { worth: classes.iter().map(best).collect(), least: cut.least }
+            })
+            .collect()
     }
 
     /// The cheapest mix under the cuts when every node is worth a share `slack` less; none that costs less than

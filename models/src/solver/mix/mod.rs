@@ -5,11 +5,14 @@
 //! they must be worth what the units wanted are. A mix that obeys all of them is tried: first the units are poured onto
 //! it, then they are packed in fractions of patterns; where either fails its duals are the next inequality (J. F.
 //! Benders, "Partitioning procedures for solving mixed-variables programming problems", Numerische Mathematik 4, 1962).
+//! Before that, a dive through the fluid relaxation proposes mixes that are packed at once.
 //! The page `formulations/mix.md` has the mathematics.
 
+mod classes;
 mod cuts;
 mod pack;
 mod pour;
+mod poured;
 
 use self::cuts::Mixes;
 use self::pack::{Packed, pack};
@@ -34,7 +37,8 @@ const SHARE: f64 = 0.15;
 /// Shares of every node that are kept free, so that whole pods fit as well; none proves a bound.
 const SLACKS: [f64; 5] = [0.0, 0.003, 0.006, 0.01, 0.02];
 
-/// Betters the bound by mixes of whole nodes, and the incumbent by packing them.
+/// Betters the bound by mixes of whole nodes, and the incumbent by packing them. `prices` is what a unit of each resource
+/// is worth, in billionths of a dollar an hour.
 ///
 /// # Errors
 /// Where HiGHS refuses; having been stopped is none.
@@ -42,6 +46,7 @@ pub(super) fn close(
     state: &State,
     columns: &Columns,
     pricing: &Pricing,
+    prices: &[f64],
     gap: f64,
     settings: &Settings,
     control: &dyn Control,
@@ -49,6 +54,7 @@ pub(super) fn close(
     let master = &columns.master;
     let uppers = pricing.uppers(master, &columns.duals, &[], control)?;
     let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
+    poured::close(state, &mixes, prices, gap, settings, &Slice::of(control, 0.6))?;
     let parts: usize = mixes.bins.iter().map(|&bin| pricing.most_units(bin).len()).sum();
     if parts > MOST {
         return Ok(());
