@@ -24,23 +24,7 @@ for go in "$(command -v go || true)" /usr/local/go/bin/go "$folder/go/bin/go"; d
 done
 
 if ! command -v go >/dev/null; then
-    if ! command -v apt-get >/dev/null; then
-        echo "setup: please install Go $wanted or later (https://go.dev/doc/install) and run make again" >&2
-        exit 1
-    fi
-    if (($(id -u) == 0)); then
-        as_root=()
-    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-        as_root=(sudo -n)
-    else
-        echo "setup: the test cluster needs Go $wanted; not being root, please have this run and then run make again:" >&2
-        echo "  sudo apt-get update && sudo apt-get install --no-install-recommends golang-go" >&2
-        exit 1
-    fi
-    echo "setup: installing golang-go" >&2
-    export DEBIAN_FRONTEND=noninteractive
-    "${as_root[@]}" apt-get update -qq >&2
-    "${as_root[@]}" apt-get install -y -qq --no-install-recommends golang-go ca-certificates >&2
+    "$(dirname "$0")/install-packages.sh" golang-go ca-certificates
 fi
 
 case $(uname -m) in
