@@ -291,7 +291,7 @@ fn search<'a>(
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() {
         return Ok(state);
     }
-    let fluid = match fluid::relax(problem, &demand, &usable, &Slice::of(control, 0.2)) {
+    let fluid = match fluid::relax(problem, &demand, &usable, gap.is_some(), &Slice::of(control, 0.2)) {
         Ok(found) => Some(found),
         Err(HighsError::Stopped) => None,
         // Where units may stay unplaced there need be no way to place them all.
@@ -323,7 +323,7 @@ fn search<'a>(
         center: fluid.as_ref().map(|found| first_duals(problem, found)),
     };
     // The bound of a few columns is enough to begin with mixes on another thread.
-    let share = if gap.is_some() { 0.1 } else { 0.5 };
+    let share = if gap.is_some() { 0.05 } else { 0.5 };
     columns.generate(&mut pricing, &limits, &Slice::of(control, share))?;
     if gap.is_some() {
         state.offer_bound(bound::rounded(problem, columns.bound));

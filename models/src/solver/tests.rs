@@ -209,7 +209,7 @@ fn the_fluid_bound_is_below_every_optimum_and_what_is_packed_obeys_every_rule() 
         }
         let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
         let usable = vec![true; problem.bins.len()];
-        let found = fluid::relax(&problem, &demand, &usable, &Patient).unwrap();
+        let found = fluid::relax(&problem, &demand, &usable, true, &Patient).unwrap();
         let least = problem.cost(&best) as f64 * 1e-9;
         assert!(found.bound <= least + 1e-9, "seed {seed}, rules {rules}: {} above {least}", found.bound);
         for solution in fluid::solutions(&problem, &demand, &found, &settings(), &Patient).unwrap() {
@@ -235,7 +235,7 @@ fn the_instances_of_the_formulations() {
     assert!((instance("master.lp", &master.model(&patterns, true)) - best).abs() < 1e-6);
     assert!((instance("nodes.lp", &export(&problem)) - best).abs() < 1e-6);
     let relaxed = instance("fluid.lp", &fluid::model(&problem));
-    let found = fluid::relax(&problem, &demand, &[true, true], &Patient).unwrap();
+    let found = fluid::relax(&problem, &demand, &[true, true], true, &Patient).unwrap();
     assert!(found.bound <= relaxed + 1e-9 && relaxed <= best + 1e-9, "{} {relaxed} {best}", found.bound);
     assert!((relaxed - 0.27).abs() < 1e-6, "{relaxed}");
 

@@ -4,7 +4,7 @@
 //! stand a few columns that no pricing makes: the units left unplaced, the free minimum of a spread and the binaries of
 //! rules that speak of "this domain or not". The page `formulations/master.md` has the mathematics.
 
-use crate::problem::{Pattern, Problem, ShapeSet};
+use crate::problem::{Pattern, Problem, ShapeSet, Spread};
 use crate::solver::highs::LpColumn;
 use crate::solver::model::{LinearModel, plain_name};
 
@@ -64,6 +64,8 @@ pub struct Master<'a> {
     pub topologies: Vec<usize>,
     domain_terms: Vec<Vec<DomainTerm>>,
     bin_terms: Vec<Vec<(usize, f64)>>,
+    /// Extras with the least value that they have where every unit is placed.
+    least: Vec<(usize, f64)>,
 }
 
 /// Which shapes must be covered exactly: where taking a unit off a node could break a rule.
@@ -83,6 +85,16 @@ fn exact_shapes(problem: &Problem) -> ShapeSet {
 }
 
 impl<'a> Master<'a> {
+    /// The rows of a problem of which `demand[s]` units of each shape must all be placed: the minimum of a spread is then
+    /// at least what whole pods make it.
+    pub fn whole(problem: &'a Problem, demand: &[u32]) -> Self {
+        let mut master = Self::new(problem, demand);
+        for (index, least) in std::mem::take(&mut master.least) {
+            master.extras[index].lower = least;
+        }
+        master
+    }
+
     /// The rows of a problem of which `demand[s]` units of each shape must be placed or paid for as unplaced.
     pub fn new(problem: &'a Problem, demand: &[u32]) -> Self {
         let exact = exact_shapes(problem);
@@ -95,6 +107,7 @@ impl<'a> Master<'a> {
             topologies: Vec::new(),
             domain_terms: vec![Vec::new(); shapes],
             bin_terms: vec![Vec::new(); problem.bins.len()],
+            least: Vec::new(),
         };
         for (index, shape) in problem.shapes.iter().enumerate() {
             let count = f64::from(demand[index]);
@@ -183,6 +196,9 @@ impl<'a> Master<'a> {
             let all = placed + rule.present.iter().map(|&count| f64::from(count)).sum::<f64>();
             let level = if short || eligible == 0 { 0.0 } else { (all / eligible as f64).floor() };
             let minimum = self.extra(format!("least_{index}"), level, false);
+            if missing == 0 && sleepers == 0 && rule.members.is_subset(&rule.owners) {
+                self.least.push((minimum, f64::from(least_minimum(rule, placed as u64, level as u32))));
+            }
             // The minimum counts only once enough of the dormant domains are awake.
             let enough = (missing > 0 && level > 0.0).then(|| {
                 let enough = self.extra(format!("enough_{index}"), 1.0, true);
@@ -380,7 +396,8 @@ impl<'a> Master<'a> {
         }
         for (index, extra) in self.extras.iter().enumerate() {
             let upper = if index < self.problem.shapes.len() && !unplaced { 0.0 } else { extra.upper };
-            let column = model.column(plain_name(&extra.name), extra.cost, (extra.lower, upper), extra.integer);
+            let lower = if unplaced { 0.0 } else { extra.lower };
+            let column = model.column(plain_name(&extra.name), extra.cost, (lower, upper), extra.integer);
             for &(row, factor) in &extra.terms {
                 model.rows[row].terms.push((column, factor));
             }
@@ -398,6 +415,29 @@ impl<'a> Master<'a> {
     }
 }
 
+/// The least that the minimum of a spread can be where all who count are judged and `placed` of them come: below it the
+/// domains could not hold them, each at most `max_skew` above it or what it holds already. At most `level`.
+fn least_minimum(rule: &Spread, placed: u64, level: u32) -> u32 {
+    let eligible = rule.present.iter().zip(&rule.eligible).filter(|(_, eligible)| **eligible);
+    let present: Vec<u64> = eligible.map(|(&present, _)| u64::from(present)).collect();
+    let all = placed + present.iter().sum::<u64>();
+    let holds = |minimum: u32| -> u64 {
+        let most = u64::from(minimum) + u64::from(rule.max_skew);
+        // In the domain that has the fewest there are no more than the minimum.
+        present.iter().map(|&present| most.max(present)).sum::<u64>() + u64::from(minimum) - most
+    };
+    let (mut below, mut enough) = (0, level);
+    while below < enough {
+        let middle = below.midpoint(enough);
+        if holds(middle) >= all {
+            enough = middle;
+        } else {
+            below = middle + 1;
+        }
+    }
+    enough
+}
+
 /// What a unit left unplaced costs (dollars an hour): more than placing it could ever cost, and more the higher its
 /// priority.
 pub fn penalties(problem: &Problem) -> Vec<f64> {
@@ -413,4 +453,55 @@ pub fn penalties(problem: &Problem) -> Vec<f64> {
             (dearest * 10.0).ceil() * 4.0_f64.powi(rank.min(6))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The least minimum over all ways to place `left` pods in the domains from `domain` on that obey the spread.
+    fn tried(present: &[u32], skew: u32, left: u32, placed: &mut Vec<u32>) -> Option<u32> {
+        let domain = placed.len();
+        if domain == present.len() {
+            let counts: Vec<u32> = present.iter().zip(placed.iter()).map(|(there, placed)| there + placed).collect();
+            let least = counts.iter().copied().min()?;
+            let obeys = placed.iter().zip(&counts).all(|(placed, count)| *placed == 0 || count - least <= skew);
+            return (left == 0 && obeys).then_some(least);
+        }
+        let mut best: Option<u32> = None;
+        for pods in 0..=left {
+            placed.push(pods);
+            let found = tried(present, skew, left - pods, placed);
+            placed.pop();
+            best = [best, found].into_iter().flatten().min();
+        }
+        best
+    }
+
+    #[test]
+    fn the_least_minimum_of_a_spread_is_what_trying_everything_finds() {
+        for code in 0..4_u32.pow(3) {
+            let present: Vec<u32> = (0..3).map(|domain| code / 4_u32.pow(domain) % 4).collect();
+            for (skew, placed) in (1..4).flat_map(|skew| (0..8).map(move |placed| (skew, placed))) {
+                let rule = Spread {
+                    name: String::new(),
+                    topology: 0,
+                    owners: ShapeSet::new(),
+                    members: ShapeSet::new(),
+                    max_skew: skew,
+                    min_domains: None,
+                    eligible: vec![true; 3],
+                    dormant: Vec::new(),
+                    present: present.clone(),
+                };
+                let level = (present.iter().sum::<u32>() + placed) / 3;
+                let told = least_minimum(&rule, u64::from(placed), level);
+                let Some(least) = tried(&present, skew, placed, &mut Vec::new()) else { continue };
+                assert!(told <= least, "{present:?} skew {skew} placed {placed}: {told} > {least}");
+                if present == [0, 0, 0] {
+                    assert_eq!(told, least, "skew {skew} placed {placed}");
+                }
+            }
+        }
+    }
 }

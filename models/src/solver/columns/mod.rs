@@ -335,10 +335,10 @@ impl<'a> Columns<'a> {
     /// # Errors
     /// Where HiGHS refuses.
     pub fn new(problem: &'a Problem, demand: &[u32], first: &Solution) -> Result<Self, HighsError> {
-        let master = Master::new(problem, demand);
+        let missing = first.unplaced.iter().any(|units| *units > 0);
+        let master = if missing { Master::new(problem, demand) } else { Master::whole(problem, demand) };
         let bounds: Vec<(f64, f64)> = master.rows.iter().map(|row| (row.lower, row.upper)).collect();
         let mut lp = Lp::new(&bounds)?;
-        let missing = first.unplaced.iter().any(|units| *units > 0);
         let extras: Vec<LpColumn> = master
             .extras
             .iter()

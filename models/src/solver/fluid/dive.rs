@@ -49,7 +49,7 @@ pub(in crate::solver) fn dive(
     let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
     let coarse = Coarse::new(problem, &demand, &usable, MOST_MERGED);
     let units = coarse.demand();
-    let master = Master::new(&coarse.problem, &units);
+    let master = Master::whole(&coarse.problem, &units);
     let mut program = Program::new(&master);
     bins.into_iter().for_each(|bin| program.add(bin));
     worths.iter().for_each(|worth| program.demand_worth(&worth.worth, worth.least));
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_dive_buys_whole_nodes() {
         let problem = zones(23);
-        let fluid = relax(&problem, &[23], &[true; 6], &Time(f64::INFINITY)).unwrap();
+        let fluid = relax(&problem, &[23], &[true; 6], true, &Time(f64::INFINITY)).unwrap();
         assert!((fluid.bound - 23.0).abs() < 1e-6, "{}", fluid.bound);
         let dived = dive(&problem, &fluid, 0, 0.0, &[], &Time(f64::INFINITY)).unwrap().unwrap();
         assert!((dived.cost - 24.5).abs() < 1e-6, "{}", dived.cost);

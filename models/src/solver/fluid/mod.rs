@@ -60,6 +60,11 @@ pub(in crate::solver) struct Fluid {
 }
 
 impl Fluid {
+    /// By bin: no pattern of it is worth more dollars an hour under the duals; `None` for bins that can't be used.
+    pub fn worth(&self) -> &[Option<f64>] {
+        &self.worth
+    }
+
     /// The problem without the caps of one node that nothing of what was poured uses up.
     pub fn without_needless_caps(&self, problem: &Problem) -> Problem {
         let mut lean = problem.clone();
@@ -86,7 +91,7 @@ impl Fluid {
     }
 }
 
-/// Solves the relaxation for a demand over the usable bins.
+/// Solves the relaxation for a demand over the usable bins. `whole` tells that every unit must be placed.
 ///
 /// # Errors
 /// What HiGHS says; [`HighsError::Stopped`] where time ran out before there was anything to tell.
@@ -94,11 +99,13 @@ pub(super) fn relax(
     problem: &Problem,
     demand: &[u32],
     usable: &[bool],
+    whole: bool,
     control: &dyn Control,
 ) -> Result<Fluid, HighsError> {
+    let rows = if whole { Master::whole } else { Master::new };
     let coarse = Coarse::new(problem, demand, usable, MOST_MERGED);
     let units = coarse.demand();
-    let master = Master::new(&coarse.problem, &units);
+    let master = rows(&coarse.problem, &units);
     let same = representatives(&master, usable);
     let candidates: Vec<bool> = (0..problem.bins.len()).map(|bin| usable[bin] && same[bin] == bin).collect();
     let mut pricing = Pricing::new(&master, &units, &candidates);
@@ -148,7 +155,8 @@ pub(super) fn relax(
         nodes[part.bin] = solution.columns[part.nodes];
         coarse.pour(part, &solution.columns, demand, &mut poured);
     }
-    let (bound, duals, worth) = prove(problem, demand, usable, &same, &program, &solution.duals, control)?;
+    let own = rows(problem, demand);
+    let (bound, duals, worth) = prove(&own, demand, usable, &same, &program, &solution.duals, control)?;
     Ok(Fluid { duals, bound, nodes, poured, worth })
 }
 
@@ -353,7 +361,7 @@ type Proof = (f64, Vec<f64>, Vec<Option<f64>>);
 
 /// The bound that the duals of the program give for the whole problem, and the duals as they were used.
 fn prove(
-    problem: &Problem,
+    master: &Master,
     demand: &[u32],
     usable: &[bool],
     same: &[usize],
@@ -361,7 +369,7 @@ fn prove(
     found: &[f64],
     control: &dyn Control,
 ) -> Result<Proof, HighsError> {
-    let master = Master::new(problem, demand);
+    let problem = master.problem;
     let shapes = problem.shapes.len();
     // Rules have the same rows whatever the shapes were merged to.
     let known: BTreeMap<&str, f64> = program
@@ -396,14 +404,14 @@ fn prove(
     {
         duals[shape] = if master.surplus[shape] { worth.max(0.0) } else { worth };
     }
-    let mut pricing = Pricing::new(&master, demand, usable);
-    let mut uppers = pricing.round(&master, &duals, 1, control)?.uppers;
+    let mut pricing = Pricing::new(master, demand, usable);
+    let mut uppers = pricing.round(master, &duals, 1, control)?.uppers;
     for (bin, upper) in uppers.iter_mut().enumerate() {
         let part = program.parts.iter().find(|part| part.bin == same[bin]);
         if let (Some(upper), Some(part)) = (upper, part) {
             *upper = upper.min(part.offer(found));
         }
     }
-    let (bound, duals) = lagrangian(&master, &duals, &uppers);
+    let (bound, duals) = lagrangian(master, &duals, &uppers);
     Ok((bound, duals, uppers))
 }

@@ -5,6 +5,9 @@ use crate::solver::columns::master::{Master, dollars};
 use crate::solver::highs::LpColumn;
 use crate::solver::model::LinearModel;
 
+/// A unit that leaves so much of a node unused when the node holds as many of it as it can has a row of its own.
+const WASTE: f64 = 0.1;
+
 /// A bin of the program: where its rows and columns stand.
 pub(in crate::solver) struct Part {
     pub bin: usize,
@@ -102,10 +105,27 @@ impl<'a> Program<'a> {
         self.parts.push(Part { bin, nodes, units, capacity, caps });
     }
 
-    /// Rows for how many units of a shape the nodes of a bin hold, where whole units leave much of a node unused.
-    pub fn limit(&mut self, bin: usize, most: impl IntoIterator<Item = (usize, u32)>) {
+    /// Leaves no unit unplaced.
+    pub fn place_all(&mut self) {
+        for extra in &mut self.columns[..self.master.problem.shapes.len()] {
+            extra.upper = 0.0;
+        }
+    }
+
+    /// Rows for how many units of a shape the nodes of a bin hold, where as many as one can hold leave much of it unused.
+    pub fn limit(&mut self, bin: usize, most: &[(usize, u32)]) {
+        let problem = self.master.problem;
         let Some(part) = self.parts.iter().position(|part| part.bin == bin) else { return };
-        for (shape, most) in most {
+        for &(shape, most) in most {
+            let share = |resource: usize| {
+                let room = problem.capacity[[bin, resource]].max(1) as f64;
+                problem.demand[[shape, resource]] as f64 / room
+            };
+            let full = (0..problem.resources.len()).map(share).fold(0.0, f64::max);
+            // A shape with less demand than that is limited by its cover row.
+            if most >= problem.shapes[shape].count || full * f64::from(most) >= 1.0 - WASTE {
+                continue;
+            }
             let found = self.parts[part].units.iter().find(|(other, _)| *other == shape);
             let Some(&(_, units)) = found else { continue };
             let row = self.row((f64::NEG_INFINITY, 0.0));

@@ -38,6 +38,14 @@ impl<'a> Classes<'a> {
         Classes { whole, problem, members }
     }
 
+    /// The nodes of a mix by class, and in the end those of bins without one, in one number, so that none is lost.
+    pub fn counts(&self, mix: &[u32]) -> Vec<u32> {
+        let of = |bins: &Vec<usize>| bins.iter().map(|&bin| mix.get(bin).copied().unwrap_or(0)).sum();
+        let mut counts: Vec<u32> = self.members.iter().map(of).collect();
+        counts.push(mix.iter().sum::<u32>() - counts.iter().sum::<u32>());
+        counts
+    }
+
     /// Nodes of classes, and what is poured onto them, shared out evenly over the bins of each class; odd nodes go to the
     /// domains that have the fewest.
     pub fn evenly(&self, mix: &Whole) -> Whole {

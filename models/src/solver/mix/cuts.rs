@@ -97,6 +97,11 @@ impl<'a> Mixes<'a> {
         forbids
     }
 
+    /// Adds what another program proves of the bins of the problem.
+    pub fn demand(&mut self, worth: &Worth) {
+        self.cuts.push(Cut { worth: self.bins.iter().map(|&bin| worth.worth[bin]).collect(), least: worth.least });
+    }
+
     /// What every cut says of classes of bins: no class is worth more than its best bin.
     pub fn worths(&self, classes: &[Vec<usize>]) -> Vec<Worth> {
         let place: BTreeMap<usize, usize> = self.bins.iter().enumerate().map(|(place, &bin)| (bin, place)).collect();

@@ -10,13 +10,15 @@
 
 mod classes;
 mod cuts;
+mod merged;
 mod pack;
 mod pour;
-mod poured;
 
 use self::cuts::Mixes;
+use self::merged::Merged;
 use self::pack::{Packed, pack};
-use self::pour::Pour;
+use self::pour::{Pour, Poured};
+use super::columns::master::Master;
 use super::columns::{Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
 use super::pipeline::State;
@@ -54,53 +56,78 @@ pub(super) fn close(
     let master = &columns.master;
     let uppers = pricing.uppers(master, &columns.duals, &[], control)?;
     let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
-    poured::close(state, &mixes, prices, gap, settings, &Slice::of(control, 0.6))?;
+    let merged = Merged::new(state, &mixes, prices, settings, &Slice::of(control, 0.4))?;
+    if let Some(merged) = merged {
+        merged.dive(gap, &Slice::of(control, 0.4))?;
+        merged.close(gap, &Slice::of(control, 0.7))?;
+    }
+    // A better incumbent has use for fewer bins.
+    let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
     let parts: usize = mixes.bins.iter().map(|&bin| pricing.most_units(bin).len()).sum();
     if parts > MOST {
         return Ok(());
     }
-    let pour = Pour::new(master, pricing, &mixes.bins, &middle(columns, &mixes.bins))?;
-    let mut search = Search { state, columns, pricing, settings, control, mixes, pour };
-    for slack in SLACKS {
-        if state.done(gap) || control.exhausted() {
-            return Ok(());
-        }
-        if search.run(slack, true, gap)? {
-            // More room on every node only costs more.
-            break;
-        }
-    }
-    search.run(0.0, false, gap)?;
-    Ok(())
+    let pour = Pour::new(master, pricing, &mixes.bins, &middle(&nodes_of(columns), &mixes.bins))?;
+    let pack =
+        |mix: &[u32], _: &Poured| pack(state, master, &columns.patterns, mix, settings, &Slice::of(control, 0.25));
+    let known = || bought(&state.solution());
+    Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, known: &known }.close(gap)
 }
 
-/// The mix of the relaxation, and a little of every bin.
-fn middle(columns: &Columns, bins: &[usize]) -> Vec<f64> {
+/// The nodes of each bin in the relaxation of patterns.
+fn nodes_of(columns: &Columns) -> Vec<f64> {
     let first = columns.first_pattern();
     let mut nodes = vec![0.0; columns.master.problem.bins.len()];
     for (pattern, bought) in columns.patterns.iter().zip(columns.solution.columns.iter().skip(first)) {
         nodes[pattern.bin as usize] += bought;
     }
+    nodes
+}
+
+/// The mix of a relaxation, and a little of every bin.
+fn middle(nodes: &[f64], bins: &[usize]) -> Vec<f64> {
     let share = 0.1 * nodes.iter().sum::<f64>() / bins.len().max(1) as f64;
     bins.iter().map(|&bin| 0.9 * nodes[bin] + share).collect()
 }
 
+/// What is done with a mix (nodes by bin) that holds everything when it is poured.
+type Pack<'s> = dyn Fn(&[u32], &Poured) -> Result<Packed, HighsError> + 's;
+
 struct Search<'s, 'a> {
     state: &'s State<'a>,
-    columns: &'s Columns<'a>,
-    pricing: &'s Pricing<'a>,
+    /// The rows of the problem whose bins are mixed: the state's, or one of which every solution of that is one.
+    master: &'s Master<'s>,
+    pricing: &'s Pricing<'s>,
     settings: &'s Settings,
     control: &'s dyn Control,
     mixes: Mixes<'s>,
     pour: Pour,
+    pack: &'s Pack<'s>,
+    /// The nodes of the incumbent by bin.
+    known: &'s dyn Fn() -> Vec<u32>,
 }
 
 impl Search<'_, '_> {
+    /// Mixes with more and more room kept free, until one is packed whole; then those that prove the bound.
+    fn close(&mut self, gap: f64) -> Result<(), HighsError> {
+        for slack in SLACKS {
+            if self.state.done(gap) || self.control.exhausted() {
+                return Ok(());
+            }
+            if self.run(slack, true, gap)? {
+                // More room on every node only costs more.
+                break;
+            }
+        }
+        self.run(0.0, false, gap)?;
+        Ok(())
+    }
+
     /// Mix after mix until one holds everything at least in fractions of patterns. Tells whether a mix was packed whole.
     fn run(&mut self, slack: f64, rough: bool, gap: f64) -> Result<bool, HighsError> {
         let (state, control) = (self.state, self.control);
-        let master = &self.columns.master;
-        let problem = state.problem;
+        let master = self.master;
+        let problem = master.problem;
         let step = bound::price_step(problem) as f64 * 0.99e-9;
         let rounds = self.settings.iterations.unwrap_or(u64::MAX);
         for _ in 0..rounds {
@@ -111,7 +138,7 @@ impl Search<'_, '_> {
             let limits = MipLimits { relative_gap, absolute_gap: step, nodes: self.settings.iterations };
             let known = state.best(|best| best.bound).unwrap_or(0) as f64 * 1e-9;
             let model = self.mixes.model(slack, known * (1.0 - 1e-9));
-            let start = if slack > 0.0 { None } else { self.mixes.values(&bought(&state.solution())) };
+            let start = if slack > 0.0 { None } else { self.mixes.values(&(self.known)()) };
             let outcome = match integer::run(&model, start.as_deref(), &limits, &Slice::of(control, 0.5)) {
                 Ok(outcome) => outcome,
                 Err(HighsError::Stopped) => break,
@@ -142,7 +169,7 @@ impl Search<'_, '_> {
             let duals = if poured.missing > 1e-7 {
                 poured.duals
             } else {
-                match pack(state, master, &self.columns.patterns, &mix, self.settings, &Slice::of(control, 0.25))? {
+                match (self.pack)(&mix, &poured)? {
                     Packed::Lacking(duals) => duals,
                     Packed::Stopped => break,
                     Packed::Offered => {

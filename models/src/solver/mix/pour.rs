@@ -11,15 +11,14 @@ use crate::solver::columns::master::Master;
 use crate::solver::fluid::program::Program;
 use crate::solver::highs::{HighsError, Lp, LpColumn};
 
-/// A unit that leaves so much of a node unused when the node holds as many of it as it can has a row of its own.
-const WASTE: f64 = 0.1;
-
 /// What pouring onto a mix came to.
 pub(super) struct Poured {
     /// The share of the middle mix that is wanting; 0 where the mix suffices.
     pub missing: f64,
     /// Duals of the master problem's rows.
     pub duals: Vec<f64>,
+    /// By shape: bins, each with the units poured there.
+    pub units: Vec<Vec<(usize, f64)>>,
 }
 
 /// The linear program, kept warm from mix to mix.
@@ -31,6 +30,8 @@ pub(super) struct Pour {
     nodes: Vec<Vec<(usize, f64)>>,
     /// The master problem's rows come first.
     masters: usize,
+    /// By shape: bins, each with the column of the units poured there.
+    units: Vec<Vec<(usize, usize)>>,
 }
 
 impl Pour {
@@ -39,29 +40,16 @@ impl Pour {
     /// # Errors
     /// Where HiGHS refuses.
     pub fn new(master: &Master, pricing: &Pricing, bins: &[usize], middle: &[f64]) -> Result<Self, HighsError> {
-        let problem = master.problem;
         let mut program = Program::new(master);
         for &bin in bins {
             program.add(bin);
-            let holds = pricing.most_units(bin).into_iter().filter(|&(shape, most)| {
-                let full = (0..problem.resources.len())
-                    .map(|resource| {
-                        let room = problem.capacity[[bin, resource]].max(1) as f64;
-                        problem.demand[[shape, resource]] as f64 / room
-                    })
-                    .fold(0.0, f64::max);
-                // A shape with less demand than that is limited by its cover row.
-                most < problem.shapes[shape].count && full * f64::from(most) < 1.0 - WASTE
-            });
-            program.limit(bin, holds);
+            program.limit(bin, &pricing.most_units(bin));
         }
         // A mix obeys these by itself.
         for row in master.node_rows() {
             program.rows[row] = (f64::NEG_INFINITY, f64::INFINITY);
         }
-        for extra in &mut program.columns[..problem.shapes.len()] {
-            extra.upper = 0.0;
-        }
+        program.place_all();
         let nodes: Vec<Vec<(usize, f64)>> = bins
             .iter()
             .map(|&bin| {
@@ -75,6 +63,13 @@ impl Pour {
         }
         let mut bought = vec![false; program.columns.len()];
         program.parts.iter().for_each(|part| bought[part.nodes] = true);
+        let mut units = vec![Vec::new(); master.problem.shapes.len()];
+        for part in &program.parts {
+            for &(shape, column) in &part.units {
+                let before = bought[..column].iter().filter(|bought| **bought).count();
+                units[shape].push((part.bin, column - before));
+            }
+        }
         let mut columns: Vec<LpColumn> = program
             .columns
             .into_iter()
@@ -86,7 +81,7 @@ impl Pour {
         columns.push(LpColumn { cost: 1.0, lower: 0.0, upper: f64::INFINITY, terms });
         let mut lp = Lp::new(&program.rows)?;
         lp.add_columns(&columns)?;
-        Ok(Pour { lp, rows: program.rows, nodes, masters: master.rows.len() })
+        Ok(Pour { lp, rows: program.rows, nodes, masters: master.rows.len(), units })
     }
 
     /// Pours onto a mix (nodes by bin of the program) of which every node offers a share `slack` less.
@@ -105,8 +100,12 @@ impl Pour {
         }
         let solution = self.lp.solve(control)?;
         let missing = solution.objective.max(0.0);
-        let mut duals = solution.duals;
+        let mut duals = solution.duals.clone();
         duals.truncate(self.masters);
-        Ok(Poured { missing, duals })
+        let poured = |parts: &Vec<(usize, usize)>| {
+            let units = parts.iter().map(|&(bin, column)| (bin, solution.columns[column]));
+            units.filter(|(_, units)| *units > 1e-9).collect()
+        };
+        Ok(Poured { missing, duals, units: self.units.iter().map(poured).collect() })
     }
 }
