@@ -521,3 +521,69 @@ fn daemons_take_room_where_they_land() {
     }
     expect(&snapshot, &plan, &[Rule::Capacity]);
 }
+
+#[test]
+fn overlays_change_prices_and_devices() {
+    let (mut snapshot, plan) = web();
+    let small = json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m1.small"]}]);
+    let change = |name: &str, weight: u32, text: &str| {
+        overlay(name, json!({"requirements": small, "weight": weight, "priceAdjustment": text}))
+    };
+    let at = |price: f64| {
+        let mut plan = plan.clone();
+        plan.nodes.iter_mut().for_each(|node| node.hourly_price = price);
+        (plan.summary.hourly_cost, plan.summary.lower_bound) = (2.0 * price, Some(2.0 * price));
+        plan.summary.greedy_hourly_cost = 2.0 * price;
+        plan
+    };
+    snapshot.node_overlays = vec![change("a", 1, "-50%")];
+    expect(&snapshot, &plan, &[Rule::Price]);
+    expect(&snapshot, &at(0.05), &[]);
+    // The heavier counts; of one weight the later name does, and the other one nowhere.
+    snapshot.node_overlays.push(change("b", 2, "+0.1"));
+    expect(&snapshot, &at(0.2), &[]);
+    snapshot.node_overlays.push(change("c", 2, "-0.02"));
+    expect(&snapshot, &at(0.08), &[]);
+    snapshot.node_overlays[2].spec.requirements[0].values = Some(vec!["m1.large".to_owned(), "c1.large".to_owned()]);
+    expect(&snapshot, &at(0.2), &[]);
+    for (key, operator, value, selected) in [
+        ("karpenter.k8s.aws/instance-cpu", "Gt", "2", false),
+        ("karpenter.k8s.aws/instance-cpu", "Gte", "2", true),
+        ("karpenter.k8s.aws/instance-cpu", "Lt", "2", false),
+        ("karpenter.k8s.aws/instance-cpu", "Lte", "2", true),
+        ("topology.kubernetes.io/zone", "NotIn", "c", true),
+        ("karpenter.sh/nodepool", "In", "other", false),
+        ("tier", "In", "gold", true),
+    ] {
+        let requirements = json!([{"key": key, "operator": operator, "values": [value]}]);
+        snapshot.node_pools[0] =
+            pool("default", json!([]), json!({"template": {"metadata": {"labels": {"tier": "gold"}}}}));
+        snapshot.node_overlays = vec![overlay("x", json!({"requirements": requirements, "price": "0.5"}))];
+        expect(&snapshot, &at(if selected { 0.5 } else { 0.1 }), &[]);
+    }
+
+    let mut snapshot = open_pool();
+    let asks = json!({"containers": [{"name": "main", "resources":
+        {"requests": {"cpu": "100m", "memory": "64Mi", "example.com/dongle": "1"}}}]});
+    snapshot.pending.push(workload("web", 2, "100m", "64Mi", asks));
+    let mut both = on_one_node(&snapshot);
+    both.nodes[0].requested.insert("example.com/dongle".to_owned(), "2".to_owned());
+    expect(&snapshot, &both, &[Rule::Capacity]);
+    let gives = |name: &str, weight: u32, dongles: u32| {
+        overlay(
+            name,
+            json!({"requirements": small, "weight": weight, "capacity": {"example.com/dongle": dongles.to_string()}}),
+        )
+    };
+    snapshot.node_overlays = vec![gives("a", 1, 2)];
+    expect(&snapshot, &both, &[]);
+    snapshot.node_overlays.push(gives("b", 2, 1));
+    expect(&snapshot, &both, &[Rule::Capacity]);
+    snapshot.node_overlays.push(gives("c", 2, 4));
+    expect(&snapshot, &both, &[]);
+}
+
+/// Both web pods on one small node.
+fn on_one_node(snapshot: &Snapshot) -> Plan {
+    plan(snapshot, &market(), &[("default", "m1.small", "a", OD, &["web-0", "web-1"])], &[], &[])
+}

@@ -5,7 +5,7 @@
 mod plan_support;
 
 use plan_support::judge::{Compared, judged};
-use plan_support::{bound, catalog, instance, node, pool, rules, workload};
+use plan_support::{bound, catalog, instance, node, overlay, pool, rules, workload};
 use serde_json::{Value, json};
 use supercargo_models::catalog::{Catalog, InstanceType};
 use supercargo_models::kubernetes::Snapshot;
@@ -320,4 +320,65 @@ fn pods_that_a_pool_limit_refuses_are_told_which() {
         let stated = format!("limit {resource} {} of pool p0 is used up; raise the limit", limit.as_str().unwrap());
         assert_eq!(plan.unschedulable[0].reason, stated);
     }
+}
+
+#[test]
+fn the_heaviest_overlay_prices_an_offering_and_a_rival_of_its_weight_is_named() {
+    let two = [("m0.size", 0.04), ("m1.size", 0.05)];
+    let sold =
+        catalog(two.map(|(name, price)| instance(name, "amd64", 2000, 1024, 2, &[("a", "on-demand", price)])).to_vec());
+    let change = |name: &str, weight: Option<u32>, of: &str, text: &str| {
+        let of = json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [of]}]);
+        overlay(name, json!({"requirements": of, "weight": weight, "priceAdjustment": text}))
+    };
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "250m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let bought = |snapshot: &Snapshot| {
+        let plan = best(snapshot, &sold);
+        (plan.nodes[0].instance_type.clone(), plan.summary.hourly_cost, plan.notes)
+    };
+    assert_eq!(bought(&snapshot), ("m0.size".to_owned(), 0.04, vec![]));
+    snapshot.node_overlays = vec![change("savings", None, "m1.size", "-50%")];
+    assert_eq!(bought(&snapshot), ("m1.size".to_owned(), 0.025, vec![]));
+    snapshot.node_overlays.push(change("licence", Some(10), "m1.size", "+0.2"));
+    assert_eq!(bought(&snapshot), ("m0.size".to_owned(), 0.04, vec![]));
+    snapshot.node_overlays[0].spec.weight = Some(10);
+    let note = "NodeOverlay licence is not applied: NodeOverlay savings of the same weight 10 changes the price of m1.size \
+                in NodePool p0 already; give one of them another weight";
+    assert_eq!(bought(&snapshot), ("m1.size".to_owned(), 0.025, vec![note.to_owned()]));
+    // For nothing, as if bought already.
+    snapshot.node_overlays = vec![change("free", None, "m1.size", "-100%")];
+    assert_eq!(bought(&snapshot), ("m1.size".to_owned(), 0.0, vec![]));
+}
+
+#[test]
+fn devices_of_an_overlay_are_on_the_nodes_that_it_selects() {
+    let asks = json!({"containers": [{"name": "main", "resources":
+        {"requests": {"cpu": "250m", "memory": "256Mi", "example.com/device": "1"}}}]});
+    let in_spot = json!([{"key": CAPACITY_TYPE, "operator": "In", "values": ["spot"]}]);
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 3, "250m", "256Mi", asks)],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![
+        instance("m0.size", "amd64", 2000, 1024, 8, &[("a", "on-demand", 0.04)]),
+        instance("m1.size", "amd64", 2000, 2048, 8, &[("a", "on-demand", 0.06), ("b", "spot", 0.05)]),
+    ]);
+    let plan = best(&snapshot, &sold);
+    assert_eq!(plan.summary.scheduled, 0);
+    assert!(plan.unschedulable[0].reason.starts_with("no offering has example.com/device"), "{:?}", plan.unschedulable);
+    // One offering that is selected is enough for the whole instance type.
+    snapshot.node_overlays =
+        vec![overlay("devices", json!({"requirements": in_spot, "capacity": {"example.com/device": "2"}}))];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.hourly_cost), (3, 0.1));
+    assert!(plan.nodes.iter().all(|node| node.allocatable["example.com/device"] == "2"), "{:?}", plan.nodes);
+    // They count towards a limit of the pool.
+    snapshot.node_pools[0] = pool("p0", json!([]), json!({"limits": {"example.com/device": "3"}}));
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (2, 1));
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use supercargo_models::kubernetes::NodePool;
+use supercargo_models::kubernetes::{NodeOverlay, NodePool};
 
 use super::documents::{Document, Place};
 use super::error::InputError;
@@ -74,7 +74,7 @@ pub(crate) struct Objects {
     pub node_pools: Vec<Read<NodePool>>,
     pub node_claims: Vec<Read<Value>>,
     pub node_classes: Vec<Read<Value>>,
-    pub node_overlays: Vec<Read<Value>>,
+    pub node_overlays: Vec<Read<NodeOverlay>>,
     /// Kubelet settings that an older NodePool or Provisioner carried, with the class they belong to now.
     pub kubelets: Vec<(String, Value, Origin)>,
     /// Kinds that do not matter here, with how many there were.
@@ -166,16 +166,16 @@ impl Objects {
                 validate::node_class(&value).map_err(|fault| origin.fault(fault))?;
                 self.node_classes.push(Read { object: value, origin });
             }
-            _ => self.node_overlays.push(Read { object: value, origin }),
+            _ => {
+                let value = without_head(value);
+                self.node_overlays.push(typed(&mut self.notes, value, origin, options, validate::node_overlay)?);
+            }
         }
         Ok(())
     }
 
-    fn add_node_pool(&mut self, mut value: Value, origin: Origin, options: &ReadOptions) -> Result<(), InputError> {
-        if let Value::Object(map) = &mut value {
-            map.shift_remove("apiVersion");
-            map.shift_remove("kind");
-        }
+    fn add_node_pool(&mut self, value: Value, origin: Origin, options: &ReadOptions) -> Result<(), InputError> {
+        let value = without_head(value);
         self.node_pools.push(typed(&mut self.notes, value, origin, options, validate::node_pool)?);
         Ok(())
     }
@@ -266,6 +266,15 @@ impl Objects {
         self.seen.insert(origin.label.clone(), origin.place.describe());
         Ok(origin)
     }
+}
+
+/// An object of one of our own types, which know neither version nor kind.
+fn without_head(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.shift_remove("apiVersion");
+        map.shift_remove("kind");
+    }
+    value
 }
 
 /// Makes a type of a value, checks fields and rules.

@@ -1,6 +1,7 @@
 //! What a pod needs and a node gives, in Kubernetes' own terms.
 
 pub mod admission;
+mod node_overlay;
 mod node_pool;
 pub mod ports;
 pub mod quantity;
@@ -10,6 +11,7 @@ mod snapshot;
 pub mod taints;
 pub mod volumes;
 
+pub use node_overlay::{NodeOverlay, NodeOverlaySpec, PriceChange, PriceChangeError};
 pub use node_pool::{
     Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,
     NodePoolSpec, NodeSelectorRequirementWithMinValues,

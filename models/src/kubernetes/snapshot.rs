@@ -9,7 +9,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use super::NodePool;
+use super::{NodeOverlay, NodePool};
 
 /// All that a plan is made from, but for the catalogue.
 ///
@@ -29,8 +29,8 @@ pub struct Snapshot {
     pub node_pools: Vec<NodePool>,
     /// `EC2NodeClass` objects as they came (kubelet settings change what a node offers).
     pub node_classes: Vec<serde_json::Value>,
-    /// `NodeOverlay` objects as they came (they change prices and capacity of offerings).
-    pub node_overlays: Vec<serde_json::Value>,
+    /// What changes prices and devices of the offerings.
+    pub node_overlays: Vec<NodeOverlay>,
     /// Claims on volumes, by which a pod is tied to a zone. One whose name ends with `*` (annotated
     /// `supercargo.dev/claim-template`) stands for the claims that all replicas of a stateful set are still to get: each
     /// replica has an unbound claim like it of its own.

@@ -7,7 +7,7 @@ use supercargo_models::kubernetes::Snapshot;
 use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{Rule, VerifyOptions};
 
-use super::{NewNode, plan, rules};
+use super::{NewNode, plan, price_in, rules};
 
 /// Rules that a node alone breaks or keeps, whatever the other nodes hold.
 const OF_ONE_NODE: [Rule; 10] = [
@@ -134,7 +134,9 @@ impl<'a> Search<'a> {
             for instance in &self.catalog.instance_types {
                 for offering in &instance.offerings {
                     let name = pool.metadata.name.as_deref().unwrap();
-                    self.offers.push((name, &instance.name, &offering.zone, &offering.capacity_type, offering.price));
+                    let place = (instance.name.as_str(), offering.zone.as_str(), offering.capacity_type.as_str());
+                    let price = price_in(self.snapshot, self.catalog, name, place);
+                    self.offers.push((name, place.0, place.1, place.2, price));
                 }
             }
         }

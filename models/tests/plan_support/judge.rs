@@ -45,6 +45,7 @@ fn fail(message: String, snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) ->
     let daemons = snapshot.daemon_sets.iter().map(json);
     let there: Vec<String> = nodes.chain(snapshot.bound.iter().map(json)).chain(daemons).collect();
     let pools: Vec<String> = snapshot.node_pools.iter().map(|pool| json(&pool.spec)).collect();
+    let overlays: Vec<String> = snapshot.node_overlays.iter().map(json).collect();
     let sold = catalog.instance_types.iter().map(|kind| {
         let offerings: Vec<String> =
             kind.offerings.iter().map(|one| format!("{} {} ${}", one.zone, one.capacity_type, one.price)).collect();
@@ -52,7 +53,7 @@ fn fail(message: String, snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) ->
     });
     let sold: Vec<String> = sold.collect();
     format!(
-        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\nthere {there:#?}\nsold {sold:#?}",
+        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\noverlays {overlays:#?}\nthere {there:#?}\nsold {sold:#?}",
         json(&plan.summary),
         places(plan),
         json(&plan.existing_nodes),

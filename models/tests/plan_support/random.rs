@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::Snapshot;
 
-use super::{bound, catalog, instance, node, pool, workload};
+use super::{bound, catalog, instance, node, overlay, pool, workload};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -48,6 +48,7 @@ pub enum RuleSpec {
     Anti { key: u8, target: u8 },
     Port(u8),
     Volume(u8),
+    Device,
 }
 
 /// A workload: pods, quarters of a CPU, quarters of a GiB, rules.
@@ -73,6 +74,15 @@ pub struct NodeSpec {
     bound: Vec<BoundPod>,
 }
 
+/// An overlay: what it selects, what it makes of prices, how many devices it gives, weight.
+#[derive(Clone, Debug)]
+pub struct OverlaySpec {
+    selects: u8,
+    price: Option<u8>,
+    devices: Option<u8>,
+    weight: Option<u8>,
+}
+
 /// A cluster.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -81,7 +91,11 @@ pub struct Case {
     work: Vec<WorkSpec>,
     nodes: Vec<NodeSpec>,
     daemon: Option<(u32, bool)>,
+    overlays: Vec<OverlaySpec>,
 }
+
+/// A resource that only overlays give.
+const DEVICE: &str = "example.com/device";
 
 /// The most pods of a case.
 const MOST_PODS: u32 = 6;
@@ -126,6 +140,7 @@ fn rule_spec() -> impl Strategy<Value = RuleSpec> {
         3 => (0..2_u8, 0..4_u8).prop_map(|(key, target)| RuleSpec::Anti { key, target }),
         1 => (0..2_u8).prop_map(RuleSpec::Port),
         1 => (0..3_u8).prop_map(RuleSpec::Volume),
+        1 => Just(RuleSpec::Device),
     ]
 }
 
@@ -140,6 +155,11 @@ fn node_spec() -> impl Strategy<Value = NodeSpec> {
         .prop_map(|(cpu, zone, taint, pooled, bound)| NodeSpec { cpu, zone, taint, pooled, bound })
 }
 
+fn overlay_spec() -> impl Strategy<Value = OverlaySpec> {
+    (0..6_u8, prop::option::weighted(0.8, 0..5_u8), prop::option::weighted(0.4, 1..4_u8), prop::option::of(1..3_u8))
+        .prop_map(|(selects, price, devices, weight)| OverlaySpec { selects, price, devices, weight })
+}
+
 /// Random clusters.
 pub fn case() -> impl Strategy<Value = Case> {
     (
@@ -148,8 +168,16 @@ pub fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec(work_spec(), 1..4),
         prop::collection::vec(node_spec(), 0..3),
         prop::option::weighted(0.3, (1..4_u32, any::<bool>())),
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(overlay_spec(), 1..4)],
     )
-        .prop_map(|(types, pools, work, nodes, daemon)| Case { types, pools, work, nodes, daemon })
+        .prop_map(|(types, pools, work, nodes, daemon, overlays)| Case {
+            types,
+            pools,
+            work,
+            nodes,
+            daemon,
+            overlays,
+        })
 }
 
 fn taint() -> Value {
@@ -193,6 +221,7 @@ impl WorkSpec {
         let (mut spreads, mut near, mut apart) = (Vec::new(), Vec::new(), Vec::new());
         let mut volumes = Vec::new();
         let mut ports = Vec::new();
+        let mut device = false;
         let mut terms: Option<Value> = None;
         for rule in &self.rules {
             match rule {
@@ -229,6 +258,7 @@ impl WorkSpec {
                 RuleSpec::Anti { key: by, target } => {
                     apart.push(json!({"topologyKey": key(*by), "labelSelector": selector(*target)}));
                 }
+                RuleSpec::Device => device = true,
                 RuleSpec::Port(port) => ports.push(json!({"containerPort": 80, "hostPort": 8000 + u32::from(*port)})),
                 RuleSpec::Volume(zone) => {
                     let claim = format!("claim-{index}-{}", volumes.len());
@@ -269,9 +299,43 @@ impl WorkSpec {
         if self.tolerates {
             spec["tolerations"] = json!([{"key": "team", "operator": "Exists"}]);
         }
-        if !ports.is_empty() {
-            let requests = json!({"cpu": format!("{}m", self.cpu * 250), "memory": format!("{}Mi", self.memory * 256)});
+        if !ports.is_empty() || device {
+            let mut requests =
+                json!({"cpu": format!("{}m", self.cpu * 250), "memory": format!("{}Mi", self.memory * 256)});
+            if device {
+                requests[DEVICE] = json!("1");
+            }
             spec["containers"] = json!([{"name": "main", "ports": ports, "resources": {"requests": requests}}]);
+        }
+        spec
+    }
+}
+
+impl OverlaySpec {
+    fn spec(&self) -> Value {
+        let one = |key: &str, value: &str| json!([{"key": key, "operator": "In", "values": [value]}]);
+        let requirements = match self.selects {
+            1 => one(ZONE, "a"),
+            2 => one(CAPACITY_TYPE, "spot"),
+            3 => one("node.kubernetes.io/instance-type", "m0.size"),
+            4 => one("karpenter.sh/nodepool", "p0"),
+            5 => one("node.kubernetes.io/instance-type", "m1.size"),
+            _ => json!([]),
+        };
+        let mut spec = json!({"requirements": requirements});
+        match self.price {
+            Some(0) => spec["price"] = json!("0.05"),
+            Some(1) => spec["priceAdjustment"] = json!("-30%"),
+            Some(2) => spec["priceAdjustment"] = json!("+12.5%"),
+            Some(3) => spec["priceAdjustment"] = json!("-0.1"),
+            Some(_) => spec["priceAdjustment"] = json!("+0.07"),
+            None => {}
+        }
+        if let Some(devices) = self.devices {
+            spec["capacity"] = json!({DEVICE: devices.to_string()});
+        }
+        if let Some(weight) = self.weight {
+            spec["weight"] = json!(weight);
         }
         spec
     }
@@ -313,6 +377,8 @@ impl Case {
             }
             snapshot.node_pools.push(pool(&format!("p{index}"), spec.requirements(), more));
         }
+        let overlays = self.overlays.iter().enumerate();
+        snapshot.node_overlays = overlays.map(|(index, spec)| overlay(&format!("o{index}"), spec.spec())).collect();
         let mut claims = Vec::new();
         let mut left = MOST_PODS;
         for (index, spec) in self.work.iter().enumerate() {

@@ -33,14 +33,6 @@ pub(super) fn notes(objects: &Objects, expansion: &Expansion) -> Vec<String> {
     if !under_way.is_empty() {
         notes.push(format!("NodeClaims without a node in the input do not count: {}", shorten(&under_way)));
     }
-    let overlays: Vec<String> = objects
-        .node_overlays
-        .iter()
-        .filter_map(|overlay| overlay.object.pointer("/metadata/name")?.as_str().map(str::to_string))
-        .collect();
-    if !overlays.is_empty() {
-        notes.push(format!("NodeOverlays do not change prices or capacity here: {}", shorten(&overlays)));
-    }
     notes
 }
 

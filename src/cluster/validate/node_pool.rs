@@ -70,10 +70,25 @@ fn reserved_key(key: &str, path: &Path<'_>) -> Checked {
 }
 
 fn pool_requirement(requirement: &NodeSelectorRequirementWithMinValues, path: &Path<'_>) -> Checked {
-    label_key(&requirement.key, &path.key("key"))?;
     reserved_key(&requirement.key, &path.key("key"))?;
     let values = requirement.values.as_deref().unwrap_or_default();
     let operator = requirement.operator.as_str();
+    offering_requirement(&requirement.key, operator, values, path)?;
+    if let Some(minimum) = requirement.min_values {
+        let path = path.key("minValues");
+        if !(1..=50).contains(&minimum) {
+            return path.fail(format!("{minimum} is not in the range 1 to 50"));
+        }
+        if operator == "In" && (minimum as usize) > values.len() {
+            return path.fail(format!("{minimum} is more than the {} values that In allows", values.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks key, operator and values of a requirement on an offering.
+pub(super) fn offering_requirement(key: &str, operator: &str, values: &[String], path: &Path<'_>) -> Checked {
+    label_key(key, &path.key("key"))?;
     let list = path.key("values");
     match operator {
         "In" if values.is_empty() => return list.fail("operator In needs at least one value"),
@@ -99,15 +114,6 @@ fn pool_requirement(requirement: &NodeSelectorRequirementWithMinValues, path: &P
             return path
                 .key("operator")
                 .fail(format!("{operator:?} is not one of In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte and Lte"));
-        }
-    }
-    if let Some(minimum) = requirement.min_values {
-        let path = path.key("minValues");
-        if !(1..=50).contains(&minimum) {
-            return path.fail(format!("{minimum} is not in the range 1 to 50"));
-        }
-        if operator == "In" && (minimum as usize) > values.len() {
-            return path.fail(format!("{minimum} is more than the {} values that In allows", values.len()));
         }
     }
     Ok(())

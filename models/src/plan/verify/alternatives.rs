@@ -27,8 +27,8 @@ pub(super) fn check(state: &State, usage: &[Usage], spreads: &[Count], findings:
             let offer = offers.entry(key).or_insert_with(|| offer(state, chosen.pool, alternative));
             let refusal = match offer {
                 Err(message) => Some(message.clone()),
-                Ok(offer) if (offer.offering.price - alternative.hourly_price).abs() > PRICE_TOLERANCE => {
-                    Some(format!("costs ${}/h, not ${}/h", offer.offering.price, alternative.hourly_price))
+                Ok(offer) if (offer.price - alternative.hourly_price).abs() > PRICE_TOLERANCE => {
+                    Some(format!("costs ${}/h, not ${}/h", offer.price, alternative.hourly_price))
                 }
                 Ok(offer) if !holds(state, offer, &asked, &profiles) => Some("can't hold the node's pods".to_owned()),
                 Ok(offer) => across(state, machine, chosen, offer, usage, spreads),

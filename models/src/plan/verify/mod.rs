@@ -13,6 +13,7 @@ mod kubelet;
 mod matching;
 mod node_rules;
 mod offerings;
+mod overlays;
 mod pool_rules;
 mod profile;
 mod spread;

@@ -9,6 +9,7 @@ use super::amounts::{Amounts, Table};
 use super::broken::{Findings, Rule};
 use super::kubelet::Settings;
 use super::matching::{Labels, NODE_POOL};
+use super::overlays::Overlays;
 use super::profile::{HostPort, Identity, Profile};
 use super::supply::{Kind, Pool, asked, existing};
 use super::volumes::Volumes;
@@ -30,6 +31,8 @@ pub(super) struct World<'a> {
     kinds: Vec<Vec<Kind>>,
     /// By pool: its node class, as an index into `kinds`.
     class_of: Vec<usize>,
+    /// What overlays change of that, and of prices.
+    overlays: Overlays<'a>,
     /// Position of each instance type.
     kind_of: HashMap<&'a str, usize>,
     /// The pools.
@@ -101,6 +104,8 @@ pub(super) struct Offer<'a> {
     pub(super) kind: usize,
     /// The offering.
     pub(super) offering: &'a Offering,
+    /// Dollars an hour, overlays counted in.
+    pub(super) price: f64,
     /// Labels of its nodes.
     pub(super) labels: Labels<'a>,
     /// What the daemons that land on it take.
@@ -171,7 +176,7 @@ impl<'a> World<'a> {
                 Some(Err(message)) => note(pool.class, message),
             }
         }
-        let mut kinds = Vec::new();
+        let mut kinds: Vec<Vec<Kind>> = Vec::new();
         for settings in &settings {
             let mut of_class = Vec::with_capacity(catalog.instance_types.len());
             for instance in &catalog.instance_types {
@@ -181,6 +186,17 @@ impl<'a> World<'a> {
                 }
             }
             kinds.push(of_class);
+        }
+        let mut overlays = Overlays::default();
+        if !snapshot.node_overlays.is_empty() {
+            match Overlays::read(snapshot, catalog, &pools) {
+                Ok(read) => overlays = read,
+                Err((name, message)) => note(name, message),
+            }
+            let gives = |pool: usize, kind: usize| kinds.get(*class_of.get(pool)?)?.get(kind).cloned();
+            if let Err(message) = overlays.extend(&mut table, gives) {
+                note("NodeOverlay", message);
+            }
         }
         let mut profiles = Vec::with_capacity(snapshot.pending.len() + snapshot.bound.len());
         for group in &snapshot.pending {
@@ -254,6 +270,7 @@ impl<'a> World<'a> {
             table,
             kinds,
             class_of,
+            overlays,
             kind_of,
             pools,
             profiles,
@@ -266,7 +283,8 @@ impl<'a> World<'a> {
 
     /// What a node of an instance type gives in a pool.
     pub(super) fn gives(&self, pool: usize, kind: usize) -> &Kind {
-        &self.kinds[self.class_of[pool]][kind]
+        let overlaid = self.overlays.gives(self.pools[pool].first, kind);
+        overlaid.unwrap_or(&self.kinds[self.class_of[pool]][kind])
     }
 
     /// Index of an instance type.
@@ -317,7 +335,8 @@ impl<'a> World<'a> {
         let (overhead, ports) = self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
         let mut room = self.gives(pool, kind).allocatable.clone();
         room.add(&overhead, -1);
-        Offer { pool, kind, offering, labels, overhead, room, ports }
+        let price = self.overlays.price(self.pools[pool].first, kind, offering);
+        Offer { pool, kind, offering, price, labels, overhead, room, ports }
     }
 
     /// Every offering that the pool allows.

@@ -7,6 +7,7 @@ use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::Taint;
 
 use super::forms::Form;
+use super::overlays::Overlays;
 use super::reading::Reading;
 use super::{BuildError, Options};
 use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity};
@@ -87,13 +88,15 @@ pub(crate) struct Market {
     pub classes: IndexSet<Class>,
     /// By variant: toleration lists that its taints let in.
     pub tolerated: Vec<FixedBitSet>,
+    /// What a person should know.
+    pub notes: Vec<String>,
 }
 
 impl Market {
     /// A label of an offering's nodes.
     pub fn label<'a>(&'a self, catalog: &'a Catalog, host: &Host, key: &str) -> Option<&'a str> {
         let instance = &catalog.instance_types[host.instance as usize];
-        label(catalog, &self.variants[host.variant as usize], instance, Some(host.offering as usize), key)
+        label(catalog, &self.variants[host.variant as usize].labels, instance, Some(host.offering as usize), key)
     }
 
     /// Whether an offering admits a form and holds one unit of it.
@@ -122,10 +125,10 @@ fn is_known(key: &str, catalog_keys: &BTreeSet<&str>) -> bool {
         || prefix.ends_with("k8s.aws")
 }
 
-/// A label of an offering.
+/// A label of an offering, in a pool that gives its nodes these.
 pub(crate) fn label<'a>(
     catalog: &'a Catalog,
-    variant: &'a Variant,
+    of_pool: &'a BTreeMap<String, String>,
     instance: &'a InstanceType,
     offering: Option<usize>,
     key: &str,
@@ -135,7 +138,7 @@ pub(crate) fn label<'a>(
         CAPACITY_TYPE => offering.map(|index| instance.offerings[index].capacity_type.as_str()),
         INSTANCE_TYPE => Some(&instance.name),
         REGION => Some(&catalog.region),
-        _ => variant.labels.get(key).or_else(|| instance.labels.get(key)).map(String::as_str).or(match key {
+        _ => of_pool.get(key).or_else(|| instance.labels.get(key)).map(String::as_str).or(match key {
             "kubernetes.io/arch" => Some(&instance.arch),
             "kubernetes.io/os" => Some("linux"),
             "karpenter.sh/registered" | "karpenter.sh/initialized" => Some("true"),
@@ -144,7 +147,7 @@ pub(crate) fn label<'a>(
     }
 }
 
-fn of_offering(requirement: &Requirement) -> bool {
+pub(crate) fn of_offering(requirement: &Requirement) -> bool {
     requirement.key == ZONE || requirement.key == CAPACITY_TYPE
 }
 
@@ -260,7 +263,8 @@ pub(crate) fn market(
 ) -> Result<Market, BuildError> {
     let variants = variants(snapshot, catalog, options, reading)?;
     variants.iter().for_each(|variant| reading.note_taints(&variant.taints));
-    let mut market = Market::default();
+    let overlays = Overlays::new(snapshot, catalog)?;
+    let mut market = Market { notes: overlays.notes.clone(), ..Market::default() };
     let allowed = |capacity_type: &str| {
         options.capacity_types.as_ref().is_none_or(|types| types.iter().any(|one| one == capacity_type))
     };
@@ -277,7 +281,7 @@ pub(crate) fn market(
         let (by_offering, by_type): (Vec<_>, Vec<_>) = variant.requirements.iter().partition(|one| of_offering(one));
         let mut known_classes: HashMap<FixedBitSet, (u32, FixedBitSet)> = HashMap::new();
         for (instance_index, instance) in catalog.instance_types.iter().enumerate() {
-            let of_type = |key: &str| label(catalog, variant, instance, None, key);
+            let of_type = |key: &str| label(catalog, &variant.labels, instance, None, key);
             if !by_type.iter().all(|one| one.matches(of_type(&one.key))) {
                 continue;
             }
@@ -285,7 +289,7 @@ pub(crate) fn market(
             let mut based = false;
             let mut kinds: Vec<(FixedBitSet, u32)> = Vec::new();
             for (offering_index, offering) in instance.offerings.iter().enumerate() {
-                let of_this = |key: &str| label(catalog, variant, instance, Some(offering_index), key);
+                let of_this = |key: &str| label(catalog, &variant.labels, instance, Some(offering_index), key);
                 if !allowed(&offering.capacity_type) || !by_offering.iter().all(|one| one.matches(of_this(&one.key))) {
                     continue;
                 }
@@ -326,7 +330,8 @@ pub(crate) fn market(
                     Some((_, kind)) => *kind,
                     None => {
                         let kind = market.kinds.len() as u32;
-                        market.kinds.push(new_kind(instance, variant, reading, &daemons, columns)?);
+                        let devices = overlays.devices(variant.pool, instance_index);
+                        market.kinds.push(new_kind(instance, variant, devices, reading, &daemons, columns)?);
                         kinds.push((daemons, kind));
                         kind
                     }
@@ -337,7 +342,9 @@ pub(crate) fn market(
                     offering: offering_index as u32,
                     kind,
                     class,
-                    price: billionths(offering.price),
+                    price: overlays
+                        .price(variant.pool, instance_index, offering_index)
+                        .unwrap_or_else(|| billionths(offering.price)),
                 });
             }
         }
@@ -361,13 +368,23 @@ pub(crate) fn daemons_on(reading: &Reading, labels: &FixedBitSet, tolerated: &Fi
 fn new_kind(
     instance: &InstanceType,
     variant: &Variant,
+    devices: Option<&Resources>,
     reading: &Reading,
     daemons: &FixedBitSet,
     columns: &[String],
 ) -> Result<Kind, BuildError> {
-    let allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
+    let mut allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
         BuildError::new(&format!("instance type {} in pool {}", instance.name, variant.name), error)
     })?;
+    let mut capacity = capacity(instance);
+    for (resource, amount) in devices.into_iter().flatten() {
+        capacity.insert(resource.clone(), *amount);
+        allocatable.insert(resource.clone(), *amount);
+        // Huge pages are cut from the memory.
+        if resource.starts_with("hugepages-") {
+            allocatable.entry("memory".to_owned()).and_modify(|memory| *memory = memory.saturating_sub(*amount).max(0));
+        }
+    }
     let mut taken = Resources::new();
     for index in daemons.ones() {
         add(&mut taken, &reading.daemons[index].requests);
@@ -379,5 +396,5 @@ fn new_kind(
         .iter()
         .map(|name| allocatable.get(name).copied().unwrap_or(0) - taken.get(name).copied().unwrap_or(0))
         .collect();
-    Ok(Kind { allocatable, daemons: taken, capacity: capacity(instance), room })
+    Ok(Kind { allocatable, daemons: taken, capacity, room })
 }

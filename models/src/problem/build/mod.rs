@@ -8,6 +8,7 @@ mod draft;
 mod forms;
 mod market;
 mod model;
+mod overlays;
 mod preferences;
 mod reading;
 mod standing;

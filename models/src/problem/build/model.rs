@@ -144,6 +144,11 @@ impl<'a> Model<'a> {
         &self.reading.wishes.known
     }
 
+    /// What a person should know of the objects: overlays that are not applied.
+    pub fn notes(&self) -> &[String] {
+        &self.market.notes
+    }
+
     /// The workload of a group of waiting pods: kind, namespace and name.
     pub(crate) fn workload(&self, group: u32) -> &str {
         &self.reading.workloads[group as usize]
