@@ -587,3 +587,58 @@ fn overlays_change_prices_and_devices() {
 fn on_one_node(snapshot: &Snapshot) -> Plan {
     plan(snapshot, &market(), &[("default", "m1.small", "a", OD, &["web-0", "web-1"])], &[], &[])
 }
+
+#[test]
+fn machines_under_way_have_room_until_they_are_deleted() {
+    let mut snapshot = open_pool();
+    snapshot.pending.push(workload("web", 2, "1000m", "64Mi", json!({"nodeSelector": {"team": "x"}})));
+    let requirements = json!([{"key": "team", "operator": "In", "values": ["x"]}]);
+    let coming = |more: Value| claim("coming", "2", "4Gi", json!({"karpenter.sh/nodepool": "default"}), more);
+    let placed = plan(&snapshot, &market(), &[], &[("coming", &["web-0", "web-1"])], &[]);
+    expect(&snapshot, &placed, &[Rule::NodeNames]);
+    snapshot.node_claims = vec![coming(json!({"spec": {"requirements": requirements}}))];
+    expect(&snapshot, &placed, &[]);
+    snapshot.node_claims[0] = coming(json!({}));
+    expect(&snapshot, &placed, &[Rule::NodeAffinity]);
+    // Taints that are lifted keep nobody away.
+    let taint = json!([{"key": "gpu", "effect": "NoSchedule"}]);
+    let tainted = |field: &str| coming(json!({"spec": {"requirements": requirements, field: taint}}));
+    snapshot.node_claims[0] = tainted("startupTaints");
+    expect(&snapshot, &placed, &[]);
+    snapshot.node_claims[0] = tainted("taints");
+    expect(&snapshot, &placed, &[Rule::Taints]);
+    let small = json!({"spec": {"requirements": requirements}, "status": {"allocatable": {"cpu": "1500m"}}});
+    snapshot.node_claims[0] = coming(small);
+    expect(&snapshot, &placed, &[Rule::Capacity]);
+    let leaving =
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"requirements": requirements}});
+    snapshot.node_claims[0] = coming(leaving);
+    expect(&snapshot, &placed, &[Rule::NodeNames]);
+
+    // They count towards their pool's limits, and not a second time once their node is there.
+    let (mut snapshot, plan) = web();
+    snapshot.node_pools[0] = pool("default", json!([]), json!({"limits": {"cpu": "6"}}));
+    snapshot.node_claims = vec![coming(json!({}))];
+    expect(&snapshot, &plan, &[]);
+    let labels = json!({"karpenter.sh/nodepool": "default"});
+    snapshot.nodes.push(node("old", "2", "4Gi", labels, json!({"providerID": "aws:///a/coming"})));
+    expect(&snapshot, &plan, &[]);
+    snapshot.nodes[0].spec.as_mut().unwrap().provider_id = None;
+    expect(&snapshot, &plan, &[Rule::Limits]);
+}
+
+#[test]
+fn a_node_that_starts_is_as_its_claim_says() {
+    let mut snapshot = open_pool();
+    snapshot.pending.push(workload("web", 1, "1000m", "64Mi", json!({})));
+    let starts = json!([{"key": "cni", "effect": "NoSchedule"}]);
+    let taints = json!([{"key": "cni", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    snapshot.nodes.push(node("new", "0", "0", json!({}), json!({"providerID": "aws:///a/new", "taints": taints})));
+    let placed = plan(&snapshot, &market(), &[], &[("new", &["web-0"])], &[]);
+    expect(&snapshot, &placed, &[Rule::Capacity, Rule::Taints]);
+    snapshot.node_claims = vec![claim("new", "2", "4Gi", json!({}), json!({"spec": {"startupTaints": starts}}))];
+    expect(&snapshot, &placed, &[]);
+    let labels = snapshot.nodes[0].metadata.labels.as_mut().unwrap();
+    labels.insert("karpenter.sh/initialized".to_owned(), "true".to_owned());
+    expect(&snapshot, &placed, &[Rule::Capacity, Rule::Taints]);
+}

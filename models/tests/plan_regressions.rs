@@ -5,7 +5,7 @@
 mod plan_support;
 
 use plan_support::judge::{Compared, judged};
-use plan_support::{bound, catalog, instance, node, overlay, pool, rules, workload};
+use plan_support::{bound, catalog, claim, instance, node, overlay, pool, rules, workload};
 use serde_json::{Value, json};
 use supercargo_models::catalog::{Catalog, InstanceType};
 use supercargo_models::kubernetes::Snapshot;
@@ -381,4 +381,40 @@ fn devices_of_an_overlay_are_on_the_nodes_that_it_selects() {
     snapshot.node_pools[0] = pool("p0", json!([]), json!({"limits": {"example.com/device": "3"}}));
     let plan = best(&snapshot, &sold);
     assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (2, 1));
+}
+
+#[test]
+fn nothing_is_bought_for_pods_whose_machine_is_on_its_way() {
+    let starts = json!([{"key": "cni", "effect": "NoSchedule"}]);
+    let labels = json!({ZONE: "a", "karpenter.sh/nodepool": "p0"});
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 3, "1000m", "256Mi", json!({"nodeSelector": {ZONE: "a"}}))],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": {"cpu": "4"}}))],
+        node_claims: vec![claim("c0", "2", "4Gi", labels.clone(), json!({"spec": {"startupTaints": starts}}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![small()]);
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 1));
+    assert_eq!((plan.existing_nodes[0].name.as_str(), plan.existing_nodes[0].pods.len()), ("c0", 2));
+    // Once the node is there, ready or not, it is that node.
+    let not_ready = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    let mut node = node("n0", "2", "4Gi", labels, json!({"providerID": "aws:///a/c0", "taints": not_ready}));
+    let conditions = json!([{"type": "Ready", "status": "False"}]);
+    node.status.as_mut().unwrap().conditions = Some(serde_json::from_value(conditions).unwrap());
+    snapshot.nodes.push(node);
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.existing_nodes[0].name.as_str()), (3, "n0"));
+    // One that is not launched yet offers nothing, but counts as a node of its pool.
+    snapshot.nodes.clear();
+    snapshot.node_claims[0].status.allocatable = None;
+    snapshot.node_claims[0].status.capacity = None;
+    snapshot.node_pools[0] = pool("p0", json!([]), json!({"limits": {"nodes": "2"}}));
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (2, 1));
+    // One that is being deleted is nothing at all.
+    let gone = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    snapshot.node_claims = vec![claim("c0", "2", "4Gi", json!({"karpenter.sh/nodepool": "p0"}), gone)];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 2));
 }

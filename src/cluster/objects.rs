@@ -10,7 +10,7 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use supercargo_models::kubernetes::{NodeOverlay, NodePool};
+use supercargo_models::kubernetes::{NodeClaim, NodeOverlay, NodePool};
 
 use super::documents::{Document, Place};
 use super::error::InputError;
@@ -72,7 +72,7 @@ pub(crate) struct Objects {
     pub limit_ranges: Vec<Read<LimitRange>>,
     pub namespaces: Vec<Read<Namespace>>,
     pub node_pools: Vec<Read<NodePool>>,
-    pub node_claims: Vec<Read<Value>>,
+    pub node_claims: Vec<Read<NodeClaim>>,
     pub node_classes: Vec<Read<Value>>,
     pub node_overlays: Vec<Read<NodeOverlay>>,
     /// Kubelet settings that an older NodePool or Provisioner carried, with the class they belong to now.
@@ -122,7 +122,8 @@ impl Objects {
         };
         let origin = self.identify(&mut map, head, place)?;
         let kind = head.0;
-        if matches!(kind, "Provisioner" | "AWSNodeTemplate") || (kind == "NodePool" && legacy::is_beta(&map)) {
+        let is_beta = legacy::is_beta(&map);
+        if matches!(kind, "Provisioner" | "AWSNodeTemplate") || (kind == "NodePool" && is_beta) {
             return self.add_legacy(kind, Value::Object(map), origin, options);
         }
         let value = Value::Object(map);
@@ -161,7 +162,13 @@ impl Objects {
             }
             "Namespace" => self.namespaces.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
             "NodePool" => self.add_node_pool(value, origin, options)?,
-            "NodeClaim" => self.node_claims.push(Read { object: value, origin }),
+            "NodeClaim" => {
+                // An older version has fields that are gone, none of which says what the machine is.
+                let lenient = ReadOptions { validate: Validate::Ignore };
+                let options = if is_beta { &lenient } else { options };
+                let value = without_head(value);
+                self.node_claims.push(typed(&mut self.notes, value, origin, options, validate::node_claim)?);
+            }
             "EC2NodeClass" => {
                 validate::node_class(&value).map_err(|fault| origin.fault(fault))?;
                 self.node_classes.push(Read { object: value, origin });

@@ -9,7 +9,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use super::{NodeOverlay, NodePool};
+use super::{NodeClaim, NodeOverlay, NodePool};
 
 /// All that a plan is made from, but for the catalogue.
 ///
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub pending: Vec<PodGroup>,
     /// Nodes that are there: capacity already paid for.
     pub nodes: Vec<Node>,
+    /// Machines that were ordered: those without a node yet are capacity that is paid for, too.
+    pub node_claims: Vec<NodeClaim>,
     /// Pods bound to those nodes, daemons included.
     pub bound: Vec<Pod>,
     /// Daemon sets, each an overhead on every new node it would land on.

@@ -90,7 +90,7 @@ pub fn better(
         catalog,
         options,
         offers: Vec::new(),
-        existing: snapshot.nodes.iter().map(|node| node.metadata.name.as_deref().unwrap()).collect(),
+        existing: existing(snapshot),
         items: Vec::new(),
         held: Vec::new(),
         least_left_over: 0,
@@ -107,6 +107,15 @@ pub fn better(
     let remaining: Vec<u32> = snapshot.pending.iter().map(|group| group.names.count()).collect();
     search.fill_existing(&remaining)?;
     Some((search.best, search.best_plan))
+}
+
+/// Names of the nodes that are there, and of those under way.
+fn existing(snapshot: &Snapshot) -> Vec<&str> {
+    let coming = snapshot.node_claims.iter().filter(|claim| {
+        claim.metadata.deletion_timestamp.is_none() && !snapshot.nodes.iter().any(|node| claim.is_of(node))
+    });
+    let nodes = snapshot.nodes.iter().map(|node| &node.metadata);
+    nodes.chain(coming.map(|claim| &claim.metadata)).map(|metadata| metadata.name.as_deref().unwrap()).collect()
 }
 
 /// All vectors up to `counts`, but for the empty one.

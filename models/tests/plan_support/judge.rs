@@ -43,7 +43,8 @@ fn fail(message: String, snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) ->
         .iter()
         .map(|node| format!("{} {} {}", json(&node.metadata), json(&node.spec), json(&node.status)));
     let daemons = snapshot.daemon_sets.iter().map(json);
-    let there: Vec<String> = nodes.chain(snapshot.bound.iter().map(json)).chain(daemons).collect();
+    let claims = snapshot.node_claims.iter().map(json);
+    let there: Vec<String> = nodes.chain(claims).chain(snapshot.bound.iter().map(json)).chain(daemons).collect();
     let pools: Vec<String> = snapshot.node_pools.iter().map(|pool| json(&pool.spec)).collect();
     let overlays: Vec<String> = snapshot.node_overlays.iter().map(json).collect();
     let sold = catalog.instance_types.iter().map(|kind| {

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use serde_json::{Value, json};
 use supercargo_models::catalog::{Catalog, InstanceType, Offering};
-use supercargo_models::kubernetes::{NodeOverlay, NodePool, Owner, PodGroup, PodNames, Snapshot};
+use supercargo_models::kubernetes::{NodeClaim, NodeOverlay, NodePool, Owner, PodGroup, PodNames, Snapshot};
 use supercargo_models::plan::verify::{Rule, VerifyOptions, verify};
 use supercargo_models::plan::{Alternative, ExistingNode, Plan, PlannedNode, Summary, Unschedulable};
 use supercargo_models::solver::Status;
@@ -115,6 +115,15 @@ pub fn node(name: &str, cpu: &str, memory: &str, labels: Value, spec: Value) -> 
         "status": {"capacity": amounts, "allocatable": amounts}
     }))
     .unwrap()
+}
+
+/// A machine that was ordered and launched, and any other fields of it.
+pub fn claim(name: &str, cpu: &str, memory: &str, labels: Value, more: Value) -> NodeClaim {
+    let amounts = json!({"cpu": cpu, "memory": memory, "pods": "20"});
+    let mut claim = json!({"metadata": {"name": name, "labels": labels}, "spec": {},
+        "status": {"capacity": amounts, "allocatable": amounts, "providerID": format!("aws:///a/{name}")}});
+    merge(&mut claim, more);
+    serde_json::from_value(claim).unwrap()
 }
 
 /// A pod that is bound to a node.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::Snapshot;
 
-use super::{bound, catalog, instance, node, overlay, pool, workload};
+use super::{bound, catalog, claim, instance, node, overlay, pool, workload};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -67,6 +67,8 @@ type BoundPod = (u8, u32, Option<(u8, u8)>);
 /// A node that is there, with pods: which workload's labels, quarters of a CPU, whom it keeps away from its zone or node.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
+    /// A node, a claim without one (launched, not launched, being deleted), or a node that is starting.
+    state: u8,
     cpu: u32,
     zone: u8,
     taint: bool,
@@ -151,8 +153,9 @@ fn work_spec() -> impl Strategy<Value = WorkSpec> {
 
 fn node_spec() -> impl Strategy<Value = NodeSpec> {
     let pods = (0..4_u8, 1..4_u32, prop::option::weighted(0.2, (0..2_u8, 0..3_u8)));
-    (1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), prop::collection::vec(pods, 0..3))
-        .prop_map(|(cpu, zone, taint, pooled, bound)| NodeSpec { cpu, zone, taint, pooled, bound })
+    let state = prop_oneof![4 => Just(0_u8), 1 => 1..5_u8];
+    (state, 1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), prop::collection::vec(pods, 0..3))
+        .prop_map(|(state, cpu, zone, taint, pooled, bound)| NodeSpec { state, cpu, zone, taint, pooled, bound })
 }
 
 fn overlay_spec() -> impl Strategy<Value = OverlaySpec> {
@@ -406,7 +409,28 @@ impl Case {
                 labels["karpenter.sh/nodepool"] = json!("p0");
             }
             let taints = if spec.taint { json!({"taints": taint()}) } else { json!({}) };
-            snapshot.nodes.push(node(&name, &spec.cpu.to_string(), "4Gi", labels, taints));
+            let cpu = spec.cpu.to_string();
+            if spec.state > 0 {
+                let mut more = json!({"spec": taints});
+                match spec.state {
+                    2 => more["status"] = json!({"capacity": null, "allocatable": null}),
+                    3 => more["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                    4 => more["spec"] = json!({"startupTaints": taint()}),
+                    _ => {}
+                }
+                snapshot.node_claims.push(claim(&name, &cpu, "4Gi", labels.clone(), more));
+            }
+            if (1..4).contains(&spec.state) {
+                continue;
+            }
+            let mut spec_of_node = taints;
+            spec_of_node["providerID"] = json!(format!("aws:///a/{name}"));
+            let mut node = node(&name, &cpu, "4Gi", labels, spec_of_node);
+            if spec.state == 4 {
+                let starting = json!([{"type": "Ready", "status": "False"}]);
+                node.status.as_mut().unwrap().conditions = Some(serde_json::from_value(starting).unwrap());
+            }
+            snapshot.nodes.push(node);
             for (at, (app, cpu, apart)) in spec.bound.iter().enumerate() {
                 let more = apart.map_or_else(
                     || json!({}),

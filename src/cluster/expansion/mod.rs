@@ -329,6 +329,7 @@ impl Expansion {
         let snapshot = Snapshot {
             pending: self.groups,
             nodes: bare(objects.nodes),
+            node_claims: bare(objects.node_claims),
             bound: bare(self.sorted.bound),
             daemon_sets,
             node_pools,

@@ -3,7 +3,7 @@
 //! <https://karpenter.sh/docs/concepts/nodepools/>.
 
 use k8s_openapi::api::core::v1::Node;
-use supercargo_models::kubernetes::{Budget, NodePool, NodeSelectorRequirementWithMinValues};
+use supercargo_models::kubernetes::{Budget, NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
 
 use super::names::{label_key, label_value, labels};
 use super::path::{Checked, Path};
@@ -156,6 +156,17 @@ fn budget(budget: &Budget, path: &Path<'_>) -> Checked {
         return path.fail("schedule and duration go together");
     }
     duration(budget.duration.as_deref(), false, &path.key("duration"))
+}
+
+/// Checks a machine that was ordered.
+pub(crate) fn node_claim(claim: &NodeClaim) -> Checked {
+    let root = Path::ROOT;
+    let status = root.key("status");
+    amounts(claim.status.allocatable.as_ref(), &status.key("allocatable"))?;
+    amounts(claim.status.capacity.as_ref(), &status.key("capacity"))?;
+    let spec = root.key("spec");
+    taints(claim.spec.taints.as_deref(), &spec.key("taints"))?;
+    taints(claim.spec.startup_taints.as_deref(), &spec.key("startupTaints"))
 }
 
 /// Checks a node that is there.

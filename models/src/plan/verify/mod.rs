@@ -9,6 +9,7 @@ mod affinity;
 mod alternatives;
 mod amounts;
 mod broken;
+mod claims;
 mod kubelet;
 mod matching;
 mod node_rules;

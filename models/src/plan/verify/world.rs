@@ -13,7 +13,7 @@ use super::overlays::Overlays;
 use super::profile::{HostPort, Identity, Profile};
 use super::supply::{Kind, Pool, asked, existing};
 use super::volumes::Volumes;
-use super::{VerifyOptions, matching};
+use super::{VerifyOptions, claims, matching};
 use crate::catalog::{Catalog, Offering};
 use crate::kubernetes::Snapshot;
 use crate::plan::types::Plan;
@@ -45,11 +45,11 @@ pub(super) struct World<'a> {
     daemons: Vec<(Profile<'a>, Vec<Toleration>)>,
     /// Labels of each namespace.
     pub(super) namespaces: BTreeMap<&'a str, BTreeMap<String, String>>,
-    /// Nodes that are there.
+    /// Nodes that are there or under way.
     pub(super) existing: Vec<Existing<'a>>,
 }
 
-/// A node that is there.
+/// A node that is there or under way.
 #[derive(Debug)]
 pub(super) struct Existing<'a> {
     /// The object.
@@ -243,15 +243,35 @@ impl<'a> World<'a> {
         let mut existing_nodes = Vec::new();
         for node in &snapshot.nodes {
             let name = node.metadata.name.as_deref().unwrap_or_default();
-            match existing(&mut table, node) {
+            let claim = claims::starting(&snapshot.node_claims, node);
+            let read = match claim {
+                Some(claim) => claims::kind_of_starting(&mut table, node, claim),
+                None => existing(&mut table, node),
+            };
+            match read {
                 Ok(kind) => existing_nodes.push(Existing {
                     name,
                     labels: node.metadata.labels.as_ref().map_or(Cow::Borrowed(&EMPTY), Cow::Borrowed),
-                    taints: taints_of(node),
+                    taints: claims::lasting(taints_of(node), claim),
                     kind,
                     bound: bound_to.remove(name).unwrap_or_default(),
                     served: served.remove(name).unwrap_or_default(),
                     leaving: node.metadata.deletion_timestamp.is_some(),
+                }),
+                Err(message) => note(name, message),
+            }
+        }
+        for claim in claims::under_way(&snapshot.node_claims, &snapshot.nodes) {
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            match claims::kind(&mut table, claim) {
+                Ok(kind) => existing_nodes.push(Existing {
+                    name,
+                    labels: claims::labels(claim),
+                    taints: claim.spec.taints.clone().unwrap_or_default(),
+                    kind,
+                    bound: Vec::new(),
+                    served: BTreeSet::new(),
+                    leaving: false,
                 }),
                 Err(message) => note(name, message),
             }

@@ -6,6 +6,7 @@
 
 mod draft;
 mod forms;
+mod machines;
 mod market;
 mod model;
 mod overlays;
