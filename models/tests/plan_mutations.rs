@@ -642,3 +642,40 @@ fn a_node_that_starts_is_as_its_claim_says() {
     labels.insert("karpenter.sh/initialized".to_owned(), "true".to_owned());
     expect(&snapshot, &placed, &[Rule::Capacity, Rule::Taints]);
 }
+
+#[test]
+fn volumes_are_attached_once_and_no_more_than_can_be() {
+    let class = json!({"metadata": {"name": "gp3"}, "provisioner": "kubernetes.io/aws-ebs", "volumeBindingMode": "WaitForFirstConsumer"});
+    let claim = |name: &str| {
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"storageClassName": "gp3"}}),
+        )
+        .unwrap()
+    };
+    let mounts = |claim: &str| json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]});
+    let mut snapshot = open_pool();
+    snapshot.storage_classes = vec![serde_json::from_value(class).unwrap()];
+    snapshot.volume_claims = vec![claim("data"), claim("data-web-*")];
+    let mut sold = market();
+    sold.instance_types[0].max_volume_attachments = Some(1);
+    for (mounted, expected) in [("data", vec![]), ("data-web-*", vec![Rule::VolumeLimits])] {
+        snapshot.pending = vec![workload("web", 2, "100m", "64Mi", mounts(mounted))];
+        let plan = on_one_node(&snapshot);
+        let found = rules(&snapshot, &sold, &VerifyOptions::default(), &plan);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected, "{mounted}");
+    }
+    // On a node that is there its own driver says how many, and the volumes of its pods count.
+    snapshot.nodes.push(node("old", "2", "4Gi", json!({}), json!({})));
+    let placed = plan(&snapshot, &market(), &[], &[("old", &["web-0", "web-1"])], &[]);
+    expect(&snapshot, &placed, &[]);
+    let csi_node = |count: u32| {
+        let driver = json!({"name": "ebs.csi.aws.com", "nodeID": "i-0", "allocatable": {"count": count}});
+        serde_json::from_value(json!({"metadata": {"name": "old"}, "spec": {"drivers": [driver]}})).unwrap()
+    };
+    snapshot.csi_nodes = vec![csi_node(2)];
+    expect(&snapshot, &placed, &[]);
+    snapshot.bound.push(bound("b", "old", "100m", json!({}), mounts("data")));
+    expect(&snapshot, &placed, &[Rule::VolumeLimits]);
+    snapshot.csi_nodes = vec![csi_node(3)];
+    expect(&snapshot, &placed, &[]);
+}

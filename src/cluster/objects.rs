@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use supercargo_models::kubernetes::{NodeClaim, NodeOverlay, NodePool};
@@ -67,6 +67,7 @@ pub(crate) struct Objects {
     pub volume_claims: Vec<Read<PersistentVolumeClaim>>,
     pub volumes: Vec<Read<PersistentVolume>>,
     pub storage_classes: Vec<Read<StorageClass>>,
+    pub csi_nodes: Vec<Read<CSINode>>,
     pub disruption_budgets: Vec<Read<PodDisruptionBudget>>,
     pub priority_classes: Vec<Read<PriorityClass>>,
     pub limit_ranges: Vec<Read<LimitRange>>,
@@ -87,7 +88,7 @@ pub(crate) struct Objects {
 }
 
 /// Kinds that matter here, with their API group and whether they live in a namespace.
-const KINDS: [(&str, &[&str], bool); 21] = [
+const KINDS: [(&str, &[&str], bool); 22] = [
     ("Pod", &[""], true),
     ("Deployment", &["apps", "extensions"], true),
     ("ReplicaSet", &["apps", "extensions"], true),
@@ -99,6 +100,7 @@ const KINDS: [(&str, &[&str], bool); 21] = [
     ("PersistentVolumeClaim", &[""], true),
     ("PersistentVolume", &[""], false),
     ("StorageClass", &["storage.k8s.io"], false),
+    ("CSINode", &["storage.k8s.io"], false),
     ("PodDisruptionBudget", &["policy"], true),
     ("PriorityClass", &["scheduling.k8s.io"], false),
     ("LimitRange", &[""], true),
@@ -147,6 +149,7 @@ impl Objects {
             }
             "PersistentVolume" => self.volumes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
             "StorageClass" => self.storage_classes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
+            "CSINode" => self.csi_nodes.push(typed(&mut self.notes, value, origin, options, validate::csi_node)?),
             "PodDisruptionBudget" => {
                 self.disruption_budgets.push(typed(
                     &mut self.notes,

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 
 use super::{NodeClaim, NodeOverlay, NodePool};
 
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub volumes: Vec<PersistentVolume>,
     /// Storage classes, some of which make volumes in some zones only.
     pub storage_classes: Vec<StorageClass>,
+    /// What the volume drivers of a node say: how many volumes they can attach to it.
+    pub csi_nodes: Vec<CSINode>,
     /// Namespaces, whose labels a pod affinity term may select by.
     pub namespaces: Vec<Namespace>,
     /// Limit ranges (already applied to the pods).

@@ -338,6 +338,7 @@ impl Expansion {
             volume_claims,
             volumes: bare(objects.volumes),
             storage_classes: bare(objects.storage_classes),
+            csi_nodes: bare(objects.csi_nodes),
             namespaces: bare(objects.namespaces),
             limit_ranges: self.limit_ranges,
             priority_classes: self.priority_classes,

@@ -3,6 +3,7 @@
 //! <https://karpenter.sh/docs/concepts/nodepools/>.
 
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::storage::v1::CSINode;
 use supercargo_models::kubernetes::{Budget, NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
 
 use super::names::{label_key, label_value, labels};
@@ -179,6 +180,18 @@ pub(crate) fn node(node: &Node) -> Checked {
     }
     let spec = root.key("spec");
     taints(node.spec.as_ref().and_then(|spec| spec.taints.as_deref()), &spec.key("taints"))
+}
+
+/// Checks what the volume drivers of a node say.
+pub(crate) fn csi_node(node: &CSINode) -> Checked {
+    let spec = Path::ROOT.key("spec");
+    let list = spec.key("drivers");
+    for (index, driver) in node.spec.drivers.iter().enumerate() {
+        if let Some(count) = driver.allocatable.as_ref().and_then(|most| most.count).filter(|count| *count < 0) {
+            return list.index(index).key("allocatable").key("count").fail(format!("{count} is negative"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

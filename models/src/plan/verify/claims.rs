@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::amounts::{Amounts, Table, read_map};
-use super::matching::HOSTNAME;
-use super::supply::{Kind, existing};
+use super::kubelet::Settings;
+use super::matching::{HOSTNAME, INSTANCE_TYPE};
+use super::supply::Kind;
+use crate::catalog::Catalog;
 use crate::kubernetes::NodeClaim;
 
 /// Taints that every node bears at first.
@@ -59,30 +61,43 @@ pub(super) fn labels(claim: &NodeClaim) -> Cow<'_, BTreeMap<String, String>> {
     Cow::Owned(labels)
 }
 
-/// What the machine of a claim has and offers.
-pub(super) fn kind(table: &mut Table, claim: &NodeClaim) -> Result<Kind, String> {
+/// What the machine of a claim has and offers; its volumes are those of its instance type and class.
+pub(super) fn kind(
+    table: &mut Table,
+    claim: &NodeClaim,
+    catalog: &Catalog,
+    classes: &[serde_json::Value],
+) -> Result<Kind, String> {
     let capacity = read_map(table, claim.status.capacity.iter().flatten())?;
     let allocatable = match &claim.status.allocatable {
         Some(allocatable) => read_map(table, allocatable)?,
         None => capacity.clone(),
     };
-    Ok(Kind { capacity, allocatable })
+    let labels = labels(claim);
+    let wanted = labels.get(INSTANCE_TYPE);
+    let instance = catalog.instance_types.iter().find(|instance| Some(&instance.name) == wanted);
+    let class = claim.spec.node_class_ref.as_ref().map(|class| class.name.as_str());
+    let class = classes.iter().find(|known| class.is_some_and(|class| known["metadata"]["name"] == class));
+    let settings = class.map(Settings::new).transpose()?.unwrap_or_default();
+    let volumes = instance.map(|instance| Kind::new(table, instance, &settings)).transpose()?;
+    Ok(Kind { capacity, allocatable, volumes: volumes.map(|kind| kind.volumes).unwrap_or_default() })
 }
 
 /// What a node has and offers: what it says, and what it is silent about as its claim says.
-pub(super) fn kind_of_starting(table: &mut Table, node: &Node, claim: &NodeClaim) -> Result<Kind, String> {
-    let mut said = existing(table, node)?;
-    let promised = kind(table, claim)?;
-    let complete = |said: &mut Amounts, promised: &Amounts| {
+pub(super) fn complete(mut said: Kind, promised: Kind) -> Kind {
+    let fill = |said: &mut Amounts, promised: &Amounts| {
         for (column, amount) in promised.present() {
             if said.get(column) == 0 {
                 said.set(column, amount);
             }
         }
     };
-    complete(&mut said.capacity, &promised.capacity);
-    complete(&mut said.allocatable, &promised.allocatable);
-    Ok(said)
+    fill(&mut said.capacity, &promised.capacity);
+    fill(&mut said.allocatable, &promised.allocatable);
+    for (driver, most) in promised.volumes {
+        said.volumes.entry(driver).or_insert(most);
+    }
+    said
 }
 
 /// The taints of a node that stay once it is initialised; all of them where it has no claim or is initialised already.

@@ -12,7 +12,7 @@ use super::matching::{Labels, NODE_POOL};
 use super::overlays::Overlays;
 use super::profile::{HostPort, Identity, Profile};
 use super::supply::{Kind, Pool, asked, existing};
-use super::volumes::Volumes;
+use super::volumes::{Attachments, Volumes};
 use super::{VerifyOptions, claims, matching};
 use crate::catalog::{Catalog, Offering};
 use crate::kubernetes::Snapshot;
@@ -114,6 +114,19 @@ pub(super) struct Offer<'a> {
     pub(super) room: Amounts,
     /// Host ports that daemons take.
     pub(super) ports: Vec<HostPort>,
+    /// Volumes that daemons have attached.
+    pub(super) volumes: Attachments,
+}
+
+/// What the daemons of a node take.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overhead {
+    /// Amounts.
+    pub(super) amounts: Amounts,
+    /// Host ports.
+    pub(super) ports: Vec<HostPort>,
+    /// Volumes.
+    pub(super) volumes: Attachments,
 }
 
 /// The name of a node that isn't planned: no pod selects it.
@@ -244,10 +257,11 @@ impl<'a> World<'a> {
         for node in &snapshot.nodes {
             let name = node.metadata.name.as_deref().unwrap_or_default();
             let claim = claims::starting(&snapshot.node_claims, node);
-            let read = match claim {
-                Some(claim) => claims::kind_of_starting(&mut table, node, claim),
-                None => existing(&mut table, node),
-            };
+            let mut read = existing(&mut table, node, &snapshot.csi_nodes);
+            if let Some(claim) = claim {
+                let promised = claims::kind(&mut table, claim, catalog, &snapshot.node_classes);
+                read = read.and_then(|said| Ok(claims::complete(said, promised?)));
+            }
             match read {
                 Ok(kind) => existing_nodes.push(Existing {
                     name,
@@ -263,7 +277,7 @@ impl<'a> World<'a> {
         }
         for claim in claims::under_way(&snapshot.node_claims, &snapshot.nodes) {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
-            match claims::kind(&mut table, claim) {
+            match claims::kind(&mut table, claim, catalog, &snapshot.node_classes) {
                 Ok(kind) => existing_nodes.push(Existing {
                     name,
                     labels: claims::labels(claim),
@@ -320,26 +334,21 @@ impl<'a> World<'a> {
             .is_none_or(|allowed| allowed.iter().any(|capacity| capacity == capacity_type))
     }
 
-    /// What the daemons that land on a node take, and their host ports; without those that are there already.
-    pub(super) fn daemons_on(
-        &self,
-        labels: &Labels,
-        taints: &[Taint],
-        served: &BTreeSet<String>,
-    ) -> (Amounts, Vec<HostPort>) {
-        let mut overhead = Amounts::default();
-        let mut ports = Vec::new();
+    /// What the daemons that land on a node take; without those that are there already.
+    pub(super) fn daemons_on(&self, labels: &Labels, taints: &[Taint], served: &BTreeSet<String>) -> Overhead {
+        let mut overhead = Overhead::default();
         for (daemon, tolerations) in &self.daemons {
             if !served.contains(&daemon.name)
                 && daemon.likes(labels)
                 && daemon.reaches(labels)
                 && matching::untolerated(tolerations, taints).is_none()
             {
-                overhead.add(&daemon.requests, 1);
-                ports.extend(daemon.ports.iter().cloned());
+                overhead.amounts.add(&daemon.requests, 1);
+                overhead.ports.extend(daemon.ports.iter().cloned());
+                overhead.volumes.add(daemon, 1);
             }
         }
-        (overhead, ports)
+        overhead
     }
 
     /// A node of an offering for a pool, with the daemons that land on it.
@@ -352,11 +361,12 @@ impl<'a> World<'a> {
     ) -> Offer<'b> {
         let instance = &self.catalog.instance_types[kind];
         let labels = self.pools[pool].node_labels(self.catalog, instance, offering, name.unwrap_or(NAMELESS));
-        let (overhead, ports) = self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
+        let Overhead { amounts: overhead, ports, volumes } =
+            self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
         let mut room = self.gives(pool, kind).allocatable.clone();
         room.add(&overhead, -1);
         let price = self.overlays.price(self.pools[pool].first, kind, offering);
-        Offer { pool, kind, offering, price, labels, overhead, room, ports }
+        Offer { pool, kind, offering, price, labels, overhead, room, ports, volumes }
     }
 
     /// Every offering that the pool allows.
@@ -376,11 +386,22 @@ impl<'a> World<'a> {
         offers
     }
 
+    /// Whether a fresh node of the offer can attach the volumes of these pods, besides those of its daemons.
+    pub(super) fn attaches(&self, offer: &Offer, pods: &[&Profile], volumes: &Attachments) -> bool {
+        let most = &self.gives(offer.pool, offer.kind).volumes;
+        volumes.and(&offer.volumes).exceed(most, pods.iter().copied()).is_none()
+    }
+
     /// Whether a pod alone could stand on a fresh node of the offer.
     pub(super) fn fits_alone(&self, profile: &Profile, offer: &Offer) -> bool {
         profile.requests.exceeds(&offer.room).is_none()
             && profile.admitted(&offer.labels, self.pools[offer.pool].taints)
             && !profile.ports.iter().any(|port| offer.ports.iter().any(|taken| taken.conflicts(port)))
+            && (profile.volumes.is_empty() || {
+                let mut volumes = Attachments::default();
+                volumes.add(profile, 1);
+                self.attaches(offer, &[profile], &volumes)
+            })
     }
 }
 

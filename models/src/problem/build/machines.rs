@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::BuildError;
-use super::market::HOSTNAME;
+use super::market::{HOSTNAME, INSTANCE_TYPE, kubelet};
+use crate::catalog::{Catalog, volume_limit};
 use crate::kubernetes::quantity::{Resources, resources};
 use crate::kubernetes::requirements::current_key;
 use crate::kubernetes::{NodeClaim, Snapshot};
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     /// What a pool's limits count.
     pub capacity: Resources,
     pub allocatable: Resources,
+    /// The most EBS volumes, where only its instance type says so: its driver has yet to come.
+    pub ebs_volumes: Option<i64>,
     /// Whether pods can be placed on it.
     pub usable: bool,
     /// Whether it is being deleted: neither it nor what stands on it counts.
@@ -41,7 +44,7 @@ pub(crate) struct Machine {
 
 /// All machines of a snapshot: its nodes in order, then the claims without a node. A claim that is being deleted and has no
 /// node is none.
-pub(crate) fn machines(snapshot: &Snapshot) -> Result<Vec<Machine>, BuildError> {
+pub(crate) fn machines(snapshot: &Snapshot, catalog: &Catalog) -> Result<Vec<Machine>, BuildError> {
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     let mut by_provider: HashMap<&str, usize> = HashMap::new();
     for (index, claim) in snapshot.node_claims.iter().enumerate() {
@@ -55,11 +58,12 @@ pub(crate) fn machines(snapshot: &Snapshot) -> Result<Vec<Machine>, BuildError> 
         let provider = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()).unwrap_or_default();
         let claim = by_provider.get(provider).or_else(|| by_name.get(name)).copied();
         claim.into_iter().for_each(|claim| joined[claim] = true);
-        machines.push(of_node(node, claim.map(|claim| &snapshot.node_claims[claim]))?);
+        let claim = claim.map(|claim| &snapshot.node_claims[claim]);
+        machines.push(of_node(node, claim, snapshot, catalog)?);
     }
     for (claim, _) in snapshot.node_claims.iter().zip(joined).filter(|(_, joined)| !joined) {
         if claim.metadata.deletion_timestamp.is_none() {
-            machines.push(of_claim(claim)?);
+            machines.push(of_claim(claim, snapshot, catalog)?);
         }
     }
     Ok(machines)
@@ -72,7 +76,12 @@ fn read(object: &str, list: Option<&BTreeMap<String, Quantity>>) -> Result<Resou
     }
 }
 
-fn of_node(node: &Node, claim: Option<&NodeClaim>) -> Result<Machine, BuildError> {
+fn of_node(
+    node: &Node,
+    claim: Option<&NodeClaim>,
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+) -> Result<Machine, BuildError> {
     let name = node.metadata.name.clone().unwrap_or_default();
     let object = format!("Node {name}");
     let mut labels: BTreeMap<String, String> = BTreeMap::new();
@@ -88,13 +97,14 @@ fn of_node(node: &Node, claim: Option<&NodeClaim>) -> Result<Machine, BuildError
     let spec = node.spec.as_ref();
     let mut taints: Vec<Taint> = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let leaving = node.metadata.deletion_timestamp.is_some();
-    let mut ready = is_ready(node);
+    let (mut ready, mut ebs_volumes) = (is_ready(node), None);
     let starting = claim.filter(|claim| {
         claim.metadata.deletion_timestamp.is_none()
             && labels.get("karpenter.sh/initialized").is_none_or(|initialised| initialised != "true")
     });
     if let Some(claim) = starting {
-        let promised = of_claim(claim)?;
+        let promised = of_claim(claim, snapshot, catalog)?;
+        ebs_volumes = promised.ebs_volumes;
         // What the node knows of itself already counts more than what was promised.
         for (known, promised) in [(&mut capacity, promised.capacity), (&mut allocatable, promised.allocatable)] {
             for (resource, amount) in promised {
@@ -110,7 +120,8 @@ fn of_node(node: &Node, claim: Option<&NodeClaim>) -> Result<Machine, BuildError
         ready = true;
     }
     let cordoned = spec.is_some_and(|spec| spec.unschedulable.unwrap_or(false));
-    Ok(Machine { name, labels, taints, capacity, allocatable, usable: ready && !cordoned && !leaving, leaving })
+    let usable = ready && !cordoned && !leaving;
+    Ok(Machine { name, labels, taints, capacity, allocatable, ebs_volumes, usable, leaving })
 }
 
 /// Whether a node is ready, or says nothing of it.
@@ -121,7 +132,7 @@ fn is_ready(node: &Node) -> bool {
 }
 
 /// A machine without a node; usable once it is launched.
-fn of_claim(claim: &NodeClaim) -> Result<Machine, BuildError> {
+fn of_claim(claim: &NodeClaim, snapshot: &Snapshot, catalog: &Catalog) -> Result<Machine, BuildError> {
     let name = claim.metadata.name.clone().unwrap_or_default();
     let object = format!("NodeClaim {name}");
     let mut labels: BTreeMap<String, String> = BTreeMap::new();
@@ -139,7 +150,11 @@ fn of_claim(claim: &NodeClaim) -> Result<Machine, BuildError> {
         Some(list) => read(&object, Some(list))?,
         None => capacity.clone(),
     };
+    let instance = labels.get(INSTANCE_TYPE);
+    let instance = catalog.instance_types.iter().find(|known| Some(&known.name) == instance);
+    let settings = kubelet(snapshot, claim.spec.node_class_ref.as_ref())?;
     Ok(Machine {
+        ebs_volumes: instance.and_then(|instance| volume_limit(instance, &settings)),
         usable: !allocatable.is_empty(),
         name,
         labels,

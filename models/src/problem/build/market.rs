@@ -6,15 +6,17 @@ use fixedbitset::FixedBitSet;
 use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::Taint;
 
+use super::attachments::Attachments;
 use super::forms::Form;
 use super::overlays::Overlays;
 use super::reading::Reading;
 use super::{BuildError, Options};
-use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity};
+use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity, volume_limit};
 use crate::kubernetes::quantity::{Resources, add};
 use crate::kubernetes::requirements::{Operator, Requirement, current_key};
 use crate::kubernetes::taints::{unloved, untolerated};
-use crate::kubernetes::{NodePool, NodeSelectorRequirementWithMinValues, Snapshot};
+use crate::kubernetes::volumes::{ATTACHABLE, EBS};
+use crate::kubernetes::{NodeClassReference, NodeSelectorRequirementWithMinValues, Snapshot};
 
 /// Label of the zone.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
@@ -25,7 +27,8 @@ pub const NODE_POOL: &str = "karpenter.sh/nodepool";
 /// Label of the node's own name.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 const REGION: &str = "topology.kubernetes.io/region";
-const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+/// Label of the instance type.
+pub(crate) const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 
 /// A pool with one choice of values for the labels that it leaves open.
 #[derive(Debug)]
@@ -202,7 +205,7 @@ fn variants(
                     .collect();
             }
         }
-        let kubelet = kubelet(snapshot, pool)?;
+        let kubelet = kubelet(snapshot, spec.node_class_ref.as_ref())?;
         let least = |one: &NodeSelectorRequirementWithMinValues| one.min_values.filter(|least| *least > 0);
         let least_values: Vec<(String, u32)> =
             spec.requirements.iter().filter_map(|one| Some((current_key(&one.key).to_owned(), least(one)?))).collect();
@@ -240,9 +243,12 @@ fn open_values(key: &str, limits: &[Requirement], reading: &Reading) -> BTreeSet
     values
 }
 
-/// Kubelet settings of the pool's class; a class that is not there says nothing.
-fn kubelet(snapshot: &Snapshot, pool: &NodePool) -> Result<KubeletSettings, BuildError> {
-    let Some(reference) = &pool.spec.template.spec.node_class_ref else { return Ok(KubeletSettings::default()) };
+/// Kubelet settings of a class; one that is not there says nothing.
+pub(crate) fn kubelet(
+    snapshot: &Snapshot,
+    reference: Option<&NodeClassReference>,
+) -> Result<KubeletSettings, BuildError> {
+    let Some(reference) = reference else { return Ok(KubeletSettings::default()) };
     let class = snapshot.node_classes.iter().find(|class| {
         class.pointer("/metadata/name").and_then(serde_json::Value::as_str) == Some(reference.name.as_str())
     });
@@ -259,6 +265,7 @@ pub(crate) fn market(
     catalog: &Catalog,
     options: &Options,
     reading: &mut Reading,
+    attachments: &Attachments,
     columns: &[String],
 ) -> Result<Market, BuildError> {
     let variants = variants(snapshot, catalog, options, reading)?;
@@ -331,7 +338,15 @@ pub(crate) fn market(
                     None => {
                         let kind = market.kinds.len() as u32;
                         let devices = overlays.devices(variant.pool, instance_index);
-                        market.kinds.push(new_kind(instance, variant, devices, reading, &daemons, columns)?);
+                        market.kinds.push(new_kind(
+                            instance,
+                            variant,
+                            devices,
+                            reading,
+                            &daemons,
+                            attachments,
+                            columns,
+                        )?);
                         kinds.push((daemons, kind));
                         kind
                     }
@@ -365,12 +380,18 @@ pub(crate) fn daemons_on(reading: &Reading, labels: &FixedBitSet, tolerated: &Fi
         .collect()
 }
 
+/// Whether a column counts EBS volumes.
+pub(crate) fn is_ebs(column: &str) -> bool {
+    column.strip_prefix(ATTACHABLE) == Some(EBS)
+}
+
 fn new_kind(
     instance: &InstanceType,
     variant: &Variant,
     devices: Option<&Resources>,
     reading: &Reading,
     daemons: &FixedBitSet,
+    attachments: &Attachments,
     columns: &[String],
 ) -> Result<Kind, BuildError> {
     let mut allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
@@ -394,7 +415,12 @@ fn new_kind(
     }
     let room = columns
         .iter()
-        .map(|name| allocatable.get(name).copied().unwrap_or(0) - taken.get(name).copied().unwrap_or(0))
+        .map(|name| {
+            let taken = taken.get(name).copied().unwrap_or(0);
+            let limit = is_ebs(name).then(|| volume_limit(instance, &variant.kubelet)).flatten();
+            let volumes = attachments.left(name, limit, taken);
+            volumes.unwrap_or_else(|| allocatable.get(name).copied().unwrap_or(0) - taken)
+        })
         .collect();
     Ok(Kind { allocatable, daemons: taken, capacity, room })
 }

@@ -4,6 +4,7 @@
 //! (`standing`), and what pods and pools ask beyond that becomes rules (`crate::rules`). What is asked of labels is
 //! evaluated once for each distinct question, not once a pod and offering.
 
+mod attachments;
 mod draft;
 mod forms;
 mod machines;

@@ -1,17 +1,20 @@
 //! Machines that are there or under way: what is left on them, and what stands there already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
 
 use super::BuildError;
+use super::attachments::Attachments;
 use super::machines::{Machine, machines};
-use super::market::{NODE_POOL, daemons_on};
+use super::market::{NODE_POOL, daemons_on, is_ebs};
 use super::reading::Reading;
+use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
 use crate::kubernetes::quantity::Resources;
 use crate::kubernetes::requirements::NAME_FIELD;
 use crate::kubernetes::taints::{unloved, untolerated};
+use crate::kubernetes::volumes::ATTACHABLE;
 
 /// A node that is there, or that is on its way; in the order of [`machines`].
 #[derive(Debug)]
@@ -51,17 +54,19 @@ impl Standing {
 /// Reads all machines of a snapshot.
 pub(crate) fn standing(
     snapshot: &Snapshot,
+    catalog: &Catalog,
     reading: &mut Reading,
+    attachments: &Attachments,
     columns: &[String],
 ) -> Result<Vec<Standing>, BuildError> {
-    let machines = machines(snapshot)?;
+    let machines = machines(snapshot, catalog)?;
     machines.iter().for_each(|machine| reading.note_taints(&machine.taints));
     let mut by_node: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, pod) in reading.bound.iter().enumerate() {
         by_node.entry(&pod.node).or_default().push(index);
     }
     let mut all = Vec::new();
-    for Machine { name, labels, taints, capacity, allocatable, usable, leaving } in machines {
+    for Machine { name, labels, taints, capacity, allocatable, ebs_volumes, usable, leaving } in machines {
         let pods = by_node.get(name.as_str()).cloned().unwrap_or_default();
         let lookup =
             |key: &str| if key == NAME_FIELD { Some(name.as_str()) } else { labels.get(key).map(String::as_str) };
@@ -88,9 +93,17 @@ pub(crate) fn standing(
             .map(|pod| &reading.bound[*pod].requests)
             .chain(coming.iter().map(|daemon| &reading.daemons[*daemon].requests));
         let taken: Vec<&Resources> = taken.collect();
+        let volumes: BTreeSet<&(String, String)> = pods.iter().flat_map(|pod| &reading.bound[*pod].volumes).collect();
         let room = columns
             .iter()
             .map(|column| {
+                if let Some(driver) = column.strip_prefix(ATTACHABLE) {
+                    let there = volumes.iter().filter(|(of, _)| of == driver).count() as i64;
+                    let coming = taken.iter().filter_map(|requests| requests.get(column)).sum::<i64>();
+                    let stated = attachments.stated(&name, column);
+                    let limit = stated.or_else(|| ebs_volumes.filter(|_| is_ebs(column)));
+                    return attachments.left(column, limit, there + coming).unwrap_or(0);
+                }
                 let used: i64 = if column == "pods" {
                     taken.len() as i64
                 } else {
