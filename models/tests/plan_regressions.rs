@@ -418,3 +418,83 @@ fn nothing_is_bought_for_pods_whose_machine_is_on_its_way() {
     let plan = best(&snapshot, &sold);
     assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 2));
 }
+
+#[test]
+fn pods_that_must_share_a_node_fill_what_is_there_where_no_zone_is_opened() {
+    // A second zone that could be opened counts for the spread only once it is.
+    let mut together = near(HOSTNAME, of("w0"));
+    together["topologySpreadConstraints"] = spread(ZONE, 1, json!({}))["topologySpreadConstraints"].clone();
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 2, "250m", "256Mi", together), workload("w1", 1, "250m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "1", "4Gi", json!({ZONE: "b"}), json!({}))],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 0));
+}
+
+/// A volume of its own for each pod, so many a pod.
+fn disks(count: usize) -> Value {
+    let disk = |index| json!({"name": format!("v{index}"), "ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "gp3"}}}});
+    json!({"volumes": (0..count).map(disk).collect::<Vec<_>>()})
+}
+
+fn gp3() -> Value {
+    json!({"metadata": {"name": "gp3"}, "provisioner": "ebs.csi.aws.com", "volumeBindingMode": "WaitForFirstConsumer"})
+}
+
+#[test]
+fn no_node_holds_more_volumes_than_can_be_attached_to_it() {
+    let mut attaches = small();
+    attaches.max_volume_attachments = Some(2);
+    attaches.max_pods = 8;
+    attaches.allocatable.as_mut().unwrap().insert("pods".to_owned(), json!(8));
+    let sold = catalog(vec![attaches]);
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 5, "250m", "64Mi", disks(1))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        storage_classes: vec![serde_json::from_value(gp3()).unwrap()],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (5, 3));
+    // What is no part of the node's own figures is not told as if it were.
+    assert!(
+        plan.nodes
+            .iter()
+            .all(|node| node.requested.keys().all(|name| ["cpu", "memory", "pods"].contains(&name.as_str())))
+    );
+    // A volume that the class mounts on every node takes its place.
+    let class = json!({"metadata": {"name": "c"}, "spec": {"blockDeviceMappings": [
+        {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "20Gi"}}, {"deviceName": "/dev/xvdb", "ebs": {"volumeSize": "20Gi"}}]}});
+    let of_class = json!({"template": {"spec": {"nodeClassRef": {"kind": "EC2NodeClass", "name": "c"}}}});
+    let mut mounted = snapshot.clone();
+    mounted.node_classes = vec![class];
+    mounted.node_pools[0] = pool("p0", json!([]), of_class);
+    assert_eq!(best(&mounted, &sold).summary.new_nodes, 5);
+    // A node that is there says itself what it can attach, and what is attached counts.
+    let labels = json!({"node.kubernetes.io/instance-type": "m0.size", "topology.kubernetes.io/zone": "a"});
+    snapshot.nodes.push(node("n0", "8", "16Gi", labels.clone(), json!({})));
+    assert_eq!(best(&snapshot, &sold).summary.new_nodes, 0);
+    let csi_node = json!({"metadata": {"name": "n0"}, "spec": {"drivers": [
+        {"name": "ebs.csi.aws.com", "nodeID": "i-0", "allocatable": {"count": 4}}]}});
+    snapshot.csi_nodes = vec![serde_json::from_value(csi_node).unwrap()];
+    snapshot.bound = vec![bound("b0", "n0", "250m", json!({}), disks(1))];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.existing_nodes[0].pods.len(), plan.summary.new_nodes), (3, 1));
+    // One that is on its way takes what its instance type does.
+    snapshot.nodes.clear();
+    snapshot.bound.clear();
+    snapshot.node_claims = vec![claim("c0", "8", "16Gi", labels, json!({}))];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.existing_nodes[0].pods.len(), plan.summary.new_nodes), (2, 2));
+    // A pod that no node can serve is told so.
+    snapshot.node_claims.clear();
+    snapshot.pending = vec![workload("w0", 1, "250m", "64Mi", disks(3))];
+    assert_eq!(
+        best(&snapshot, &sold).unschedulable[0].reason,
+        "3 volumes of ebs.csi.aws.com are more than can be attached to a node: the most in pool p0 are 2, to m0.size; mount \
+         fewer of them, or allow other instance types in the pool"
+    );
+}

@@ -126,7 +126,9 @@ impl<'a> Model<'a> {
             standing.iter_mut().for_each(|node| _ = node.room.remove(column));
         }
         let budgets = find_budgets(snapshot, &standing)?;
-        let places = Places { catalog, market: &market, standing: &standing, budgets: &budgets };
+        let nothing = Market::default();
+        let for_sale = if options.existing_only { &nothing } else { &market };
+        let places = Places { catalog, market: for_sale, standing: &standing, budgets: &budgets };
         let (forms, refused) = forms(snapshot, &reading, &places, &columns);
         let mut model = Model {
             snapshot,
