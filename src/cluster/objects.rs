@@ -80,6 +80,8 @@ pub(crate) struct Objects {
     pub kubelets: Vec<(String, Value, Origin)>,
     /// Kinds that do not matter here, with how many there were.
     pub skipped: BTreeMap<String, usize>,
+    /// Whether an API server admitted the pods, so that limit ranges refuse none of them any more.
+    pub admitted: bool,
     /// What a person should know.
     pub notes: Vec<String>,
     /// Where each object was first seen.
@@ -114,6 +116,11 @@ const KINDS: [(&str, &[&str], bool); 22] = [
 ];
 
 impl Objects {
+    /// None yet of those that an API server holds.
+    pub fn of_cluster() -> Self {
+        Objects { admitted: true, ..Objects::default() }
+    }
+
     /// Takes in one document.
     pub fn add(&mut self, document: Document, options: &ReadOptions) -> Result<(), InputError> {
         let Document { value, place } = document;
