@@ -233,3 +233,101 @@ fn an_explanation_names_what_binds_and_the_runner_up() {
         assert!(words.contains(part), "{part}: {words}");
     }
 }
+
+/// Deployments of different sizes, none of which the solver is quickly done with.
+fn many_workloads() -> String {
+    let mut text = String::new();
+    for number in 0..200 {
+        let (cpu, memory) = (100 + 37 * number % 1900, 128 + 211 * number % 7000);
+        text.push_str(&format!(
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: app-{number}, namespace: shop}}\nspec:\n  \
+             replicas: 40\n  selector: {{matchLabels: {{app: app-{number}}}}}\n  template:\n    metadata: {{labels: {{app: \
+             app-{number}}}}}\n    spec:\n      topologySpreadConstraints:\n      - {{topologyKey: \
+             topology.kubernetes.io/zone, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, labelSelector: {{matchLabels: \
+             {{app: app-{number}}}}}}}\n      containers:\n      - {{name: main, image: x, resources: {{requests: {{cpu: \
+             {cpu}m, memory: {memory}Mi}}}}}}\n"
+        ));
+    }
+    text
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_prints_the_best_plan_so_far() {
+    use std::time::{Duration, Instant};
+
+    let (_folder, path) = folder_with(&[("many.yaml", &many_workloads())]);
+    let file = path.join("many.yaml");
+    let mut command = supercargo(&["plan", "-f", file.to_str().unwrap(), "--time-budget", "300s", "-o", "json"]);
+    // Into a file: a full pipe would hold the program up.
+    let answer = path.join("plan.json");
+    let child = command.stdin(Stdio::null()).stdout(std::fs::File::create(&answer).unwrap()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    // From when the program catches the signal (number 2, the second bit), planning is under way.
+    let catches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
+    };
+    let began = Instant::now();
+    while !catches() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the program does not catch the signal");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none(), "it was done before it was interrupted");
+    let interrupt = format!("kill -INT {}", child.id());
+    assert!(Command::new("/bin/sh").args(["-c", &interrupt]).status().unwrap().success());
+    let interrupted = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(interrupted.elapsed() < Duration::from_secs(20), "{:?} after the interrupt", interrupted.elapsed());
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let plan: Value = serde_json::from_str(&std::fs::read_to_string(&answer).unwrap()).unwrap();
+    assert_eq!((&plan["summary"]["scheduled"], &plan["summary"]["unschedulable"]), (&8000.into(), &0.into()));
+    assert!(plan["summary"]["hourlyCost"].as_f64().unwrap() > 0.0);
+}
+
+const SAVINGS: &str = "
+---
+apiVersion: karpenter.sh/v1alpha1
+kind: NodeOverlay
+metadata: {name: savings}
+spec:
+  requirements:
+  - {key: karpenter.k8s.aws/instance-family, operator: In, values: [m7i]}
+  priceAdjustment: '-95%'
+---
+apiVersion: karpenter.sh/v1
+kind: NodeClaim
+metadata: {name: coming, labels: {topology.kubernetes.io/zone: us-east-1a}}
+spec: {}
+status: {providerID: aws:///us-east-1a/i-1, capacity: {cpu: '1', memory: 4Gi, pods: '8'}}
+";
+
+#[test]
+fn overlays_and_machines_under_way_count() {
+    let input = format!("{SHOP}{SAVINGS}");
+    let output = run(&["plan", "-f", "-", "--iterations", "2", "-o", "json"], &input);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plan["existingNodes"][0]["pods"].as_array().unwrap().len(), 2);
+    assert!(plan["nodes"][0]["instanceType"].as_str().unwrap().starts_with("m7i."), "{}", plan["nodes"][0]);
+    let notes = text(&output.stderr);
+    assert!(notes.contains("NodeClaims whose node is on its way count as capacity that is there: coming"), "{notes}");
+    let (folder, path) = folder_with(&[("in.yaml", &input), ("plan.json", &text(&output.stdout))]);
+    let (objects, file) = (path.join("in.yaml"), path.join("plan.json"));
+    let proven = run(&["verify", "-f", objects.to_str().unwrap(), "--plan", file.to_str().unwrap()], "");
+    assert_eq!(code(&proven), 0, "{}", text(&proven.stdout));
+    let pod = plan["existingNodes"][0]["pods"][0].as_str().unwrap();
+    let why = run(&["explain", "-f", objects.to_str().unwrap(), "--iterations", "2", "pod", pod], "");
+    assert!(text(&why.stdout).contains("coming, which is on its way and costs nothing more"), "{}", text(&why.stdout));
+    drop(folder);
+
+    let wrong = run(&["plan", "-f", "-"], &input.replace("-95%", "95%"));
+    assert_eq!(code(&wrong), 2);
+    let words = text(&wrong.stderr);
+    assert!(
+        words.contains("NodeOverlay savings: spec.priceAdjustment: ") && words.contains("no change of a price"),
+        "{words}"
+    );
+}

@@ -521,3 +521,161 @@ fn daemons_take_room_where_they_land() {
     }
     expect(&snapshot, &plan, &[Rule::Capacity]);
 }
+
+#[test]
+fn overlays_change_prices_and_devices() {
+    let (mut snapshot, plan) = web();
+    let small = json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m1.small"]}]);
+    let change = |name: &str, weight: u32, text: &str| {
+        overlay(name, json!({"requirements": small, "weight": weight, "priceAdjustment": text}))
+    };
+    let at = |price: f64| {
+        let mut plan = plan.clone();
+        plan.nodes.iter_mut().for_each(|node| node.hourly_price = price);
+        (plan.summary.hourly_cost, plan.summary.lower_bound) = (2.0 * price, Some(2.0 * price));
+        plan.summary.greedy_hourly_cost = 2.0 * price;
+        plan
+    };
+    snapshot.node_overlays = vec![change("a", 1, "-50%")];
+    expect(&snapshot, &plan, &[Rule::Price]);
+    expect(&snapshot, &at(0.05), &[]);
+    // The heavier counts; of one weight the later name does, and the other one nowhere.
+    snapshot.node_overlays.push(change("b", 2, "+0.1"));
+    expect(&snapshot, &at(0.2), &[]);
+    snapshot.node_overlays.push(change("c", 2, "-0.02"));
+    expect(&snapshot, &at(0.08), &[]);
+    snapshot.node_overlays[2].spec.requirements[0].values = Some(vec!["m1.large".to_owned(), "c1.large".to_owned()]);
+    expect(&snapshot, &at(0.2), &[]);
+    for (key, operator, value, selected) in [
+        ("karpenter.k8s.aws/instance-cpu", "Gt", "2", false),
+        ("karpenter.k8s.aws/instance-cpu", "Gte", "2", true),
+        ("karpenter.k8s.aws/instance-cpu", "Lt", "2", false),
+        ("karpenter.k8s.aws/instance-cpu", "Lte", "2", true),
+        ("topology.kubernetes.io/zone", "NotIn", "c", true),
+        ("karpenter.sh/nodepool", "In", "other", false),
+        ("tier", "In", "gold", true),
+    ] {
+        let requirements = json!([{"key": key, "operator": operator, "values": [value]}]);
+        snapshot.node_pools[0] =
+            pool("default", json!([]), json!({"template": {"metadata": {"labels": {"tier": "gold"}}}}));
+        snapshot.node_overlays = vec![overlay("x", json!({"requirements": requirements, "price": "0.5"}))];
+        expect(&snapshot, &at(if selected { 0.5 } else { 0.1 }), &[]);
+    }
+
+    let mut snapshot = open_pool();
+    let asks = json!({"containers": [{"name": "main", "resources":
+        {"requests": {"cpu": "100m", "memory": "64Mi", "example.com/dongle": "1"}}}]});
+    snapshot.pending.push(workload("web", 2, "100m", "64Mi", asks));
+    let mut both = on_one_node(&snapshot);
+    both.nodes[0].requested.insert("example.com/dongle".to_owned(), "2".to_owned());
+    expect(&snapshot, &both, &[Rule::Capacity]);
+    let gives = |name: &str, weight: u32, dongles: u32| {
+        overlay(
+            name,
+            json!({"requirements": small, "weight": weight, "capacity": {"example.com/dongle": dongles.to_string()}}),
+        )
+    };
+    snapshot.node_overlays = vec![gives("a", 1, 2)];
+    expect(&snapshot, &both, &[]);
+    snapshot.node_overlays.push(gives("b", 2, 1));
+    expect(&snapshot, &both, &[Rule::Capacity]);
+    snapshot.node_overlays.push(gives("c", 2, 4));
+    expect(&snapshot, &both, &[]);
+}
+
+/// Both web pods on one small node.
+fn on_one_node(snapshot: &Snapshot) -> Plan {
+    plan(snapshot, &market(), &[("default", "m1.small", "a", OD, &["web-0", "web-1"])], &[], &[])
+}
+
+#[test]
+fn machines_under_way_have_room_until_they_are_deleted() {
+    let mut snapshot = open_pool();
+    snapshot.pending.push(workload("web", 2, "1000m", "64Mi", json!({"nodeSelector": {"team": "x"}})));
+    let requirements = json!([{"key": "team", "operator": "In", "values": ["x"]}]);
+    let coming = |more: Value| claim("coming", "2", "4Gi", json!({"karpenter.sh/nodepool": "default"}), more);
+    let placed = plan(&snapshot, &market(), &[], &[("coming", &["web-0", "web-1"])], &[]);
+    expect(&snapshot, &placed, &[Rule::NodeNames]);
+    snapshot.node_claims = vec![coming(json!({"spec": {"requirements": requirements}}))];
+    expect(&snapshot, &placed, &[]);
+    snapshot.node_claims[0] = coming(json!({}));
+    expect(&snapshot, &placed, &[Rule::NodeAffinity]);
+    // Taints that are lifted keep nobody away.
+    let taint = json!([{"key": "gpu", "effect": "NoSchedule"}]);
+    let tainted = |field: &str| coming(json!({"spec": {"requirements": requirements, field: taint}}));
+    snapshot.node_claims[0] = tainted("startupTaints");
+    expect(&snapshot, &placed, &[]);
+    snapshot.node_claims[0] = tainted("taints");
+    expect(&snapshot, &placed, &[Rule::Taints]);
+    let small = json!({"spec": {"requirements": requirements}, "status": {"allocatable": {"cpu": "1500m"}}});
+    snapshot.node_claims[0] = coming(small);
+    expect(&snapshot, &placed, &[Rule::Capacity]);
+    let leaving =
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"requirements": requirements}});
+    snapshot.node_claims[0] = coming(leaving);
+    expect(&snapshot, &placed, &[Rule::NodeNames]);
+
+    // They count towards their pool's limits, and not a second time once their node is there.
+    let (mut snapshot, plan) = web();
+    snapshot.node_pools[0] = pool("default", json!([]), json!({"limits": {"cpu": "6"}}));
+    snapshot.node_claims = vec![coming(json!({}))];
+    expect(&snapshot, &plan, &[]);
+    let labels = json!({"karpenter.sh/nodepool": "default"});
+    snapshot.nodes.push(node("old", "2", "4Gi", labels, json!({"providerID": "aws:///a/coming"})));
+    expect(&snapshot, &plan, &[]);
+    snapshot.nodes[0].spec.as_mut().unwrap().provider_id = None;
+    expect(&snapshot, &plan, &[Rule::Limits]);
+}
+
+#[test]
+fn a_node_that_starts_is_as_its_claim_says() {
+    let mut snapshot = open_pool();
+    snapshot.pending.push(workload("web", 1, "1000m", "64Mi", json!({})));
+    let starts = json!([{"key": "cni", "effect": "NoSchedule"}]);
+    let taints = json!([{"key": "cni", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    snapshot.nodes.push(node("new", "0", "0", json!({}), json!({"providerID": "aws:///a/new", "taints": taints})));
+    let placed = plan(&snapshot, &market(), &[], &[("new", &["web-0"])], &[]);
+    expect(&snapshot, &placed, &[Rule::Capacity, Rule::Taints]);
+    snapshot.node_claims = vec![claim("new", "2", "4Gi", json!({}), json!({"spec": {"startupTaints": starts}}))];
+    expect(&snapshot, &placed, &[]);
+    let labels = snapshot.nodes[0].metadata.labels.as_mut().unwrap();
+    labels.insert("karpenter.sh/initialized".to_owned(), "true".to_owned());
+    expect(&snapshot, &placed, &[Rule::Capacity, Rule::Taints]);
+}
+
+#[test]
+fn volumes_are_attached_once_and_no_more_than_can_be() {
+    let class = json!({"metadata": {"name": "gp3"}, "provisioner": "kubernetes.io/aws-ebs", "volumeBindingMode": "WaitForFirstConsumer"});
+    let claim = |name: &str| {
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"storageClassName": "gp3"}}),
+        )
+        .unwrap()
+    };
+    let mounts = |claim: &str| json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]});
+    let mut snapshot = open_pool();
+    snapshot.storage_classes = vec![serde_json::from_value(class).unwrap()];
+    snapshot.volume_claims = vec![claim("data"), claim("data-web-*")];
+    let mut sold = market();
+    sold.instance_types[0].max_volume_attachments = Some(1);
+    for (mounted, expected) in [("data", vec![]), ("data-web-*", vec![Rule::VolumeLimits])] {
+        snapshot.pending = vec![workload("web", 2, "100m", "64Mi", mounts(mounted))];
+        let plan = on_one_node(&snapshot);
+        let found = rules(&snapshot, &sold, &VerifyOptions::default(), &plan);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected, "{mounted}");
+    }
+    // On a node that is there its own driver says how many, and the volumes of its pods count.
+    snapshot.nodes.push(node("old", "2", "4Gi", json!({}), json!({})));
+    let placed = plan(&snapshot, &market(), &[], &[("old", &["web-0", "web-1"])], &[]);
+    expect(&snapshot, &placed, &[]);
+    let csi_node = |count: u32| {
+        let driver = json!({"name": "ebs.csi.aws.com", "nodeID": "i-0", "allocatable": {"count": count}});
+        serde_json::from_value(json!({"metadata": {"name": "old"}, "spec": {"drivers": [driver]}})).unwrap()
+    };
+    snapshot.csi_nodes = vec![csi_node(2)];
+    expect(&snapshot, &placed, &[]);
+    snapshot.bound.push(bound("b", "old", "100m", json!({}), mounts("data")));
+    expect(&snapshot, &placed, &[Rule::VolumeLimits]);
+    snapshot.csi_nodes = vec![csi_node(3)];
+    expect(&snapshot, &placed, &[]);
+}

@@ -5,7 +5,7 @@
 mod plan_support;
 
 use plan_support::judge::{Compared, judged};
-use plan_support::{bound, catalog, instance, node, pool, rules, workload};
+use plan_support::{bound, catalog, claim, instance, node, overlay, pool, rules, workload};
 use serde_json::{Value, json};
 use supercargo_models::catalog::{Catalog, InstanceType};
 use supercargo_models::kubernetes::Snapshot;
@@ -320,4 +320,181 @@ fn pods_that_a_pool_limit_refuses_are_told_which() {
         let stated = format!("limit {resource} {} of pool p0 is used up; raise the limit", limit.as_str().unwrap());
         assert_eq!(plan.unschedulable[0].reason, stated);
     }
+}
+
+#[test]
+fn the_heaviest_overlay_prices_an_offering_and_a_rival_of_its_weight_is_named() {
+    let two = [("m0.size", 0.04), ("m1.size", 0.05)];
+    let sold =
+        catalog(two.map(|(name, price)| instance(name, "amd64", 2000, 1024, 2, &[("a", "on-demand", price)])).to_vec());
+    let change = |name: &str, weight: Option<u32>, of: &str, text: &str| {
+        let of = json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [of]}]);
+        overlay(name, json!({"requirements": of, "weight": weight, "priceAdjustment": text}))
+    };
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "250m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let bought = |snapshot: &Snapshot| {
+        let plan = best(snapshot, &sold);
+        (plan.nodes[0].instance_type.clone(), plan.summary.hourly_cost, plan.notes)
+    };
+    assert_eq!(bought(&snapshot), ("m0.size".to_owned(), 0.04, vec![]));
+    snapshot.node_overlays = vec![change("savings", None, "m1.size", "-50%")];
+    assert_eq!(bought(&snapshot), ("m1.size".to_owned(), 0.025, vec![]));
+    snapshot.node_overlays.push(change("licence", Some(10), "m1.size", "+0.2"));
+    assert_eq!(bought(&snapshot), ("m0.size".to_owned(), 0.04, vec![]));
+    snapshot.node_overlays[0].spec.weight = Some(10);
+    let note = "NodeOverlay licence is not applied: NodeOverlay savings of the same weight 10 changes the price of m1.size \
+                in NodePool p0 already; give one of them another weight";
+    assert_eq!(bought(&snapshot), ("m1.size".to_owned(), 0.025, vec![note.to_owned()]));
+    // For nothing, as if bought already.
+    snapshot.node_overlays = vec![change("free", None, "m1.size", "-100%")];
+    assert_eq!(bought(&snapshot), ("m1.size".to_owned(), 0.0, vec![]));
+}
+
+#[test]
+fn devices_of_an_overlay_are_on_the_nodes_that_it_selects() {
+    let asks = json!({"containers": [{"name": "main", "resources":
+        {"requests": {"cpu": "250m", "memory": "256Mi", "example.com/device": "1"}}}]});
+    let in_spot = json!([{"key": CAPACITY_TYPE, "operator": "In", "values": ["spot"]}]);
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 3, "250m", "256Mi", asks)],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![
+        instance("m0.size", "amd64", 2000, 1024, 8, &[("a", "on-demand", 0.04)]),
+        instance("m1.size", "amd64", 2000, 2048, 8, &[("a", "on-demand", 0.06), ("b", "spot", 0.05)]),
+    ]);
+    let plan = best(&snapshot, &sold);
+    assert_eq!(plan.summary.scheduled, 0);
+    assert!(plan.unschedulable[0].reason.starts_with("no offering has example.com/device"), "{:?}", plan.unschedulable);
+    // One offering that is selected is enough for the whole instance type.
+    snapshot.node_overlays =
+        vec![overlay("devices", json!({"requirements": in_spot, "capacity": {"example.com/device": "2"}}))];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.hourly_cost), (3, 0.1));
+    assert!(plan.nodes.iter().all(|node| node.allocatable["example.com/device"] == "2"), "{:?}", plan.nodes);
+    // They count towards a limit of the pool.
+    snapshot.node_pools[0] = pool("p0", json!([]), json!({"limits": {"example.com/device": "3"}}));
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (2, 1));
+}
+
+#[test]
+fn nothing_is_bought_for_pods_whose_machine_is_on_its_way() {
+    let starts = json!([{"key": "cni", "effect": "NoSchedule"}]);
+    let labels = json!({ZONE: "a", "karpenter.sh/nodepool": "p0"});
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 3, "1000m", "256Mi", json!({"nodeSelector": {ZONE: "a"}}))],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": {"cpu": "4"}}))],
+        node_claims: vec![claim("c0", "2", "4Gi", labels.clone(), json!({"spec": {"startupTaints": starts}}))],
+        ..Snapshot::default()
+    };
+    let sold = catalog(vec![small()]);
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 1));
+    assert_eq!((plan.existing_nodes[0].name.as_str(), plan.existing_nodes[0].pods.len()), ("c0", 2));
+    // Once the node is there, ready or not, it is that node.
+    let not_ready = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    let mut node = node("n0", "2", "4Gi", labels, json!({"providerID": "aws:///a/c0", "taints": not_ready}));
+    let conditions = json!([{"type": "Ready", "status": "False"}]);
+    node.status.as_mut().unwrap().conditions = Some(serde_json::from_value(conditions).unwrap());
+    snapshot.nodes.push(node);
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.existing_nodes[0].name.as_str()), (3, "n0"));
+    // One that is not launched yet offers nothing, but counts as a node of its pool.
+    snapshot.nodes.clear();
+    snapshot.node_claims[0].status.allocatable = None;
+    snapshot.node_claims[0].status.capacity = None;
+    snapshot.node_pools[0] = pool("p0", json!([]), json!({"limits": {"nodes": "2"}}));
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (2, 1));
+    // One that is being deleted is nothing at all.
+    let gone = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    snapshot.node_claims = vec![claim("c0", "2", "4Gi", json!({"karpenter.sh/nodepool": "p0"}), gone)];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 2));
+}
+
+#[test]
+fn pods_that_must_share_a_node_fill_what_is_there_where_no_zone_is_opened() {
+    // A second zone that could be opened counts for the spread only once it is.
+    let mut together = near(HOSTNAME, of("w0"));
+    together["topologySpreadConstraints"] = spread(ZONE, 1, json!({}))["topologySpreadConstraints"].clone();
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 2, "250m", "256Mi", together), workload("w1", 1, "250m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "1", "4Gi", json!({ZONE: "b"}), json!({}))],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (3, 0));
+}
+
+/// A volume of its own for each pod, so many a pod.
+fn disks(count: usize) -> Value {
+    let disk = |index| json!({"name": format!("v{index}"), "ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "gp3"}}}});
+    json!({"volumes": (0..count).map(disk).collect::<Vec<_>>()})
+}
+
+fn gp3() -> Value {
+    json!({"metadata": {"name": "gp3"}, "provisioner": "ebs.csi.aws.com", "volumeBindingMode": "WaitForFirstConsumer"})
+}
+
+#[test]
+fn no_node_holds_more_volumes_than_can_be_attached_to_it() {
+    let mut attaches = small();
+    attaches.max_volume_attachments = Some(2);
+    attaches.max_pods = 8;
+    attaches.allocatable.as_mut().unwrap().insert("pods".to_owned(), json!(8));
+    let sold = catalog(vec![attaches]);
+    let mut snapshot = Snapshot {
+        pending: vec![workload("w0", 5, "250m", "64Mi", disks(1))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        storage_classes: vec![serde_json::from_value(gp3()).unwrap()],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.summary.scheduled, plan.summary.new_nodes), (5, 3));
+    // What is no part of the node's own figures is not told as if it were.
+    assert!(
+        plan.nodes
+            .iter()
+            .all(|node| node.requested.keys().all(|name| ["cpu", "memory", "pods"].contains(&name.as_str())))
+    );
+    // A volume that the class mounts on every node takes its place.
+    let class = json!({"metadata": {"name": "c"}, "spec": {"blockDeviceMappings": [
+        {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "20Gi"}}, {"deviceName": "/dev/xvdb", "ebs": {"volumeSize": "20Gi"}}]}});
+    let of_class = json!({"template": {"spec": {"nodeClassRef": {"kind": "EC2NodeClass", "name": "c"}}}});
+    let mut mounted = snapshot.clone();
+    mounted.node_classes = vec![class];
+    mounted.node_pools[0] = pool("p0", json!([]), of_class);
+    assert_eq!(best(&mounted, &sold).summary.new_nodes, 5);
+    // A node that is there says itself what it can attach, and what is attached counts.
+    let labels = json!({"node.kubernetes.io/instance-type": "m0.size", "topology.kubernetes.io/zone": "a"});
+    snapshot.nodes.push(node("n0", "8", "16Gi", labels.clone(), json!({})));
+    assert_eq!(best(&snapshot, &sold).summary.new_nodes, 0);
+    let csi_node = json!({"metadata": {"name": "n0"}, "spec": {"drivers": [
+        {"name": "ebs.csi.aws.com", "nodeID": "i-0", "allocatable": {"count": 4}}]}});
+    snapshot.csi_nodes = vec![serde_json::from_value(csi_node).unwrap()];
+    snapshot.bound = vec![bound("b0", "n0", "250m", json!({}), disks(1))];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.existing_nodes[0].pods.len(), plan.summary.new_nodes), (3, 1));
+    // One that is on its way takes what its instance type does.
+    snapshot.nodes.clear();
+    snapshot.bound.clear();
+    snapshot.node_claims = vec![claim("c0", "8", "16Gi", labels, json!({}))];
+    let plan = best(&snapshot, &sold);
+    assert_eq!((plan.existing_nodes[0].pods.len(), plan.summary.new_nodes), (2, 2));
+    // A pod that no node can serve is told so.
+    snapshot.node_claims.clear();
+    snapshot.pending = vec![workload("w0", 1, "250m", "64Mi", disks(3))];
+    assert_eq!(
+        best(&snapshot, &sold).unschedulable[0].reason,
+        "3 volumes of ebs.csi.aws.com are more than can be attached to a node: the most in pool p0 are 2, to m0.size; mount \
+         fewer of them, or allow other instance types in the pool"
+    );
 }

@@ -24,7 +24,7 @@ const NAME: &str = "the cluster";
 /// one is the core group's `v1`. Pods come before nodes and volumes, so that what a pod is bound to is there.
 ///
 /// Workloads are not read: their pods that wait are pods of the cluster already.
-const RESOURCES: [(&str, &str, &[&str]); 16] = [
+const RESOURCES: [(&str, &str, &[&str]); 17] = [
     ("pods", "Pod", &["v1"]),
     ("nodes", "Node", &["v1"]),
     ("namespaces", "Namespace", &["v1"]),
@@ -32,6 +32,7 @@ const RESOURCES: [(&str, &str, &[&str]); 16] = [
     ("persistentvolumeclaims", "PersistentVolumeClaim", &["v1"]),
     ("persistentvolumes", "PersistentVolume", &["v1"]),
     ("storageclasses", "StorageClass", &["storage.k8s.io/v1"]),
+    ("csinodes", "CSINode", &["storage.k8s.io/v1"]),
     ("daemonsets", "DaemonSet", &["apps/v1"]),
     ("priorityclasses", "PriorityClass", &["scheduling.k8s.io/v1"]),
     ("poddisruptionbudgets", "PodDisruptionBudget", &["policy/v1"]),

@@ -84,18 +84,34 @@ pub fn read(sources: &[String], options: &ReadOptions) -> Result<Loaded, InputEr
 
 /// Reads a live cluster into a snapshot, with the verb `list` alone.
 ///
-/// Fields that this program does not know are passed over: the cluster may be newer.
+/// Fields that this program does not know are passed over: the cluster may be newer. An object that can't be understood is
+/// left out with a note, so that one of many does not stand in the way of all others.
 ///
 /// # Errors
 ///
-/// If there is no cluster, it does not answer, or it refuses a list: the resource is named.
+/// If there is no cluster, it does not answer, or it refuses a list: the resource is named. If none of its NodePools can be
+/// understood.
 pub fn read_live(target: &Target) -> Result<Loaded, LiveError> {
+    Ok(understood(live::read(target)?)?)
+}
+
+/// The snapshot of those documents that can be understood.
+fn understood(documents: Vec<documents::Document>) -> Result<Loaded, InputError> {
     let options = ReadOptions { validate: Validate::Ignore };
-    let mut objects = Objects::default();
-    for document in live::read(target)? {
-        objects.add(document, &options)?;
+    let mut objects = Objects::of_cluster();
+    let mut no_pool = None;
+    for document in documents {
+        let is_pool = document.value["kind"] == "NodePool";
+        if let Err(error) = objects.add(document, &options) {
+            objects.notes.push(format!("left out, because it cannot be understood: {error}"));
+            no_pool = no_pool.or(is_pool.then_some(error));
+        }
     }
-    Ok(expansion::snapshot(objects)?)
+    match no_pool {
+        // The pool that stands in where there is none would buy what nobody allowed.
+        Some(error) if objects.node_pools.is_empty() => Err(error),
+        _ => expansion::snapshot(objects),
+    }
 }
 
 fn nothing_in(sources: &[String]) -> InputError {
@@ -156,4 +172,46 @@ pub fn modernise(sources: &[String]) -> Result<(Vec<Modernised>, usize), InputEr
 /// The objects of a list, without where they come from.
 fn bare<T>(list: Vec<Read<T>>) -> Vec<T> {
     list.into_iter().map(|read| read.object).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn live(kind: &str, version: &str, items: Vec<Value>) -> Vec<documents::Document> {
+        let source = sources::Source { name: "the cluster".into(), text: String::new() };
+        documents::of_list(Arc::new(source), version, kind, items).unwrap()
+    }
+
+    #[test]
+    fn one_bad_object_of_a_cluster_is_left_out() {
+        let pool = |name: &str, weight: Value| json!({"metadata": {"name": name}, "spec": {"template": {"spec": {}}, "weight": weight}});
+        let pools = live("NodePool", "karpenter.sh/v1", vec![pool("good", json!(1)), pool("bad", json!("heavy"))]);
+        let loaded = understood(pools).unwrap();
+        assert_eq!(loaded.snapshot.node_pools.len(), 1);
+        let note = "left out, because it cannot be understood: the cluster: NodePool bad: spec.weight: is the text";
+        assert!(loaded.notes.iter().any(|found| found.starts_with(note)), "{:?}", loaded.notes);
+        // Without any other pool, the one that stands in would buy what nobody allowed.
+        let none = understood(live("NodePool", "karpenter.sh/v1", vec![pool("bad", json!("heavy"))]));
+        assert!(none.unwrap_err().to_string().contains("NodePool bad: spec.weight"));
+    }
+
+    #[test]
+    fn pods_of_a_cluster_were_admitted_before_its_limit_ranges_changed() {
+        let range = json!({"metadata": {"name": "small", "namespace": "shop"},
+            "spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}});
+        let pod = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"containers": [
+            {"name": "main", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}}]}});
+        let mut all = live("LimitRange", "v1", vec![range]);
+        all.extend(live("Pod", "v1", vec![pod]));
+        assert_eq!(understood(all.clone()).unwrap().snapshot.pending.len(), 1);
+        let mut objects = Objects::default();
+        all.into_iter().for_each(|document| objects.add(document, &ReadOptions::default()).unwrap());
+        assert!(expansion::snapshot(objects).is_err());
+    }
 }

@@ -7,10 +7,10 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use supercargo_models::kubernetes::NodePool;
+use supercargo_models::kubernetes::{NodeClaim, NodeOverlay, NodePool};
 
 use super::documents::{Document, Place};
 use super::error::InputError;
@@ -67,18 +67,21 @@ pub(crate) struct Objects {
     pub volume_claims: Vec<Read<PersistentVolumeClaim>>,
     pub volumes: Vec<Read<PersistentVolume>>,
     pub storage_classes: Vec<Read<StorageClass>>,
+    pub csi_nodes: Vec<Read<CSINode>>,
     pub disruption_budgets: Vec<Read<PodDisruptionBudget>>,
     pub priority_classes: Vec<Read<PriorityClass>>,
     pub limit_ranges: Vec<Read<LimitRange>>,
     pub namespaces: Vec<Read<Namespace>>,
     pub node_pools: Vec<Read<NodePool>>,
-    pub node_claims: Vec<Read<Value>>,
+    pub node_claims: Vec<Read<NodeClaim>>,
     pub node_classes: Vec<Read<Value>>,
-    pub node_overlays: Vec<Read<Value>>,
+    pub node_overlays: Vec<Read<NodeOverlay>>,
     /// Kubelet settings that an older NodePool or Provisioner carried, with the class they belong to now.
     pub kubelets: Vec<(String, Value, Origin)>,
     /// Kinds that do not matter here, with how many there were.
     pub skipped: BTreeMap<String, usize>,
+    /// Whether an API server admitted the pods, so that limit ranges refuse none of them any more.
+    pub admitted: bool,
     /// What a person should know.
     pub notes: Vec<String>,
     /// Where each object was first seen.
@@ -87,7 +90,7 @@ pub(crate) struct Objects {
 }
 
 /// Kinds that matter here, with their API group and whether they live in a namespace.
-const KINDS: [(&str, &[&str], bool); 21] = [
+const KINDS: [(&str, &[&str], bool); 22] = [
     ("Pod", &[""], true),
     ("Deployment", &["apps", "extensions"], true),
     ("ReplicaSet", &["apps", "extensions"], true),
@@ -99,6 +102,7 @@ const KINDS: [(&str, &[&str], bool); 21] = [
     ("PersistentVolumeClaim", &[""], true),
     ("PersistentVolume", &[""], false),
     ("StorageClass", &["storage.k8s.io"], false),
+    ("CSINode", &["storage.k8s.io"], false),
     ("PodDisruptionBudget", &["policy"], true),
     ("PriorityClass", &["scheduling.k8s.io"], false),
     ("LimitRange", &[""], true),
@@ -112,6 +116,11 @@ const KINDS: [(&str, &[&str], bool); 21] = [
 ];
 
 impl Objects {
+    /// None yet of those that an API server holds.
+    pub fn of_cluster() -> Self {
+        Objects { admitted: true, ..Objects::default() }
+    }
+
     /// Takes in one document.
     pub fn add(&mut self, document: Document, options: &ReadOptions) -> Result<(), InputError> {
         let Document { value, place } = document;
@@ -122,7 +131,8 @@ impl Objects {
         };
         let origin = self.identify(&mut map, head, place)?;
         let kind = head.0;
-        if matches!(kind, "Provisioner" | "AWSNodeTemplate") || (kind == "NodePool" && legacy::is_beta(&map)) {
+        let is_beta = legacy::is_beta(&map);
+        if matches!(kind, "Provisioner" | "AWSNodeTemplate") || (kind == "NodePool" && is_beta) {
             return self.add_legacy(kind, Value::Object(map), origin, options);
         }
         let value = Value::Object(map);
@@ -146,6 +156,7 @@ impl Objects {
             }
             "PersistentVolume" => self.volumes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
             "StorageClass" => self.storage_classes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
+            "CSINode" => self.csi_nodes.push(typed(&mut self.notes, value, origin, options, validate::csi_node)?),
             "PodDisruptionBudget" => {
                 self.disruption_budgets.push(typed(
                     &mut self.notes,
@@ -161,21 +172,27 @@ impl Objects {
             }
             "Namespace" => self.namespaces.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
             "NodePool" => self.add_node_pool(value, origin, options)?,
-            "NodeClaim" => self.node_claims.push(Read { object: value, origin }),
+            "NodeClaim" => {
+                // An older version has fields that are gone, none of which says what the machine is.
+                let lenient = ReadOptions { validate: Validate::Ignore };
+                let options = if is_beta { &lenient } else { options };
+                let value = without_head(value);
+                self.node_claims.push(typed(&mut self.notes, value, origin, options, validate::node_claim)?);
+            }
             "EC2NodeClass" => {
                 validate::node_class(&value).map_err(|fault| origin.fault(fault))?;
                 self.node_classes.push(Read { object: value, origin });
             }
-            _ => self.node_overlays.push(Read { object: value, origin }),
+            _ => {
+                let value = without_head(value);
+                self.node_overlays.push(typed(&mut self.notes, value, origin, options, validate::node_overlay)?);
+            }
         }
         Ok(())
     }
 
-    fn add_node_pool(&mut self, mut value: Value, origin: Origin, options: &ReadOptions) -> Result<(), InputError> {
-        if let Value::Object(map) = &mut value {
-            map.shift_remove("apiVersion");
-            map.shift_remove("kind");
-        }
+    fn add_node_pool(&mut self, value: Value, origin: Origin, options: &ReadOptions) -> Result<(), InputError> {
+        let value = without_head(value);
         self.node_pools.push(typed(&mut self.notes, value, origin, options, validate::node_pool)?);
         Ok(())
     }
@@ -266,6 +283,15 @@ impl Objects {
         self.seen.insert(origin.label.clone(), origin.place.describe());
         Ok(origin)
     }
+}
+
+/// An object of one of our own types, which know neither version nor kind.
+fn without_head(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.shift_remove("apiVersion");
+        map.shift_remove("kind");
+    }
+    value
 }
 
 /// Makes a type of a value, checks fields and rules.

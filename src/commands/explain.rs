@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use k8s_openapi::api::core::v1::Node;
 use serde::Serialize;
 use supercargo_models::plan::{Alternative, Plan, PlannedNode};
 
@@ -91,13 +92,15 @@ struct RunnerUp<'a> {
 }
 
 /// Why a pod is where it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PodReasons<'a> {
     pod: &'a str,
     requests: Vec<String>,
     unschedulable: Option<&'a str>,
     existing_node: Option<&'a str>,
+    /// Whether that node has yet to join the cluster.
+    under_way: bool,
     node: Option<NodeReasons<'a>>,
 }
 
@@ -127,7 +130,12 @@ pub fn run(arguments: ExplainArguments, out: &mut dyn Write) -> anyhow::Result<E
     let workloads = planning::workloads(&question.snapshot);
     let explanation = match (arguments.kind, arguments.name.as_deref()) {
         (Some(Subject::Node), Some(name)) => Explanation::Nodes(vec![explain_node(plan, &workloads, name)?]),
-        (Some(Subject::Pod), Some(name)) => Explanation::Pod(Box::new(explain_pod(plan, &workloads, name)?)),
+        (Some(Subject::Pod), Some(name)) => {
+            let mut pod = explain_pod(plan, &workloads, name)?;
+            let is_it = |node: &Node| node.metadata.name.as_deref() == pod.existing_node;
+            pod.under_way = pod.existing_node.is_some() && !question.snapshot.nodes.iter().any(is_it);
+            Explanation::Pod(Box::new(pod))
+        }
         _ => Explanation::Nodes(
             groups(plan, &workloads)
                 .iter()
@@ -165,18 +173,18 @@ fn explain_pod<'a>(plan: &'a Plan, workloads: &'a Workloads, name: &str) -> anyh
     };
     if let Some(entry) = plan.unschedulable.iter().find(|entry| is_it(&&entry.pod)) {
         let (pod, requests) = (entry.pod.as_str(), in_words(&entry.pod));
-        return Ok(PodReasons { pod, requests, unschedulable: Some(&entry.reason), existing_node: None, node: None });
+        return Ok(PodReasons { pod, requests, unschedulable: Some(&entry.reason), ..PodReasons::default() });
     }
     for node in &plan.existing_nodes {
         if let Some(pod) = node.pods.iter().find(is_it) {
             let existing_node = Some(node.name.as_str());
-            return Ok(PodReasons { pod, requests: in_words(pod), unschedulable: None, existing_node, node: None });
+            return Ok(PodReasons { pod, requests: in_words(pod), existing_node, ..PodReasons::default() });
         }
     }
     for node in &plan.nodes {
         if let Some(pod) = node.pods.iter().find(is_it) {
             let node = Some(explain_node(plan, workloads, &node.name)?);
-            return Ok(PodReasons { pod, requests: in_words(pod), unschedulable: None, existing_node: None, node });
+            return Ok(PodReasons { pod, requests: in_words(pod), node, ..PodReasons::default() });
         }
     }
     let pods = plan.nodes.iter().flat_map(|node| &node.pods).chain(plan.unschedulable.iter().map(|entry| &entry.pod));
@@ -255,7 +263,8 @@ fn in_words(explanation: &Explanation<'_>, plan: &Plan) -> String {
                     let _ = writeln!(text, "  can't be placed: {reason}");
                 }
                 (_, Some(node), _) => {
-                    let _ = writeln!(text, "  stands on     {node}, which is there already and costs nothing more");
+                    let where_it_is = if pod.under_way { "on its way" } else { "there already" };
+                    let _ = writeln!(text, "  stands on     {node}, which is {where_it_is} and costs nothing more");
                 }
                 (_, _, Some(node)) => {
                     let _ = write!(text, "  stands on     {}\n\n{}", node.nodes.join(" "), node_in_words(node));

@@ -90,7 +90,13 @@ async fn node_pool(corner: &Corner, categories: &[&str]) {
             },
         }},
     });
-    pools.create(&PostParams::default(), &serde_json::from_value(pool).unwrap()).await.unwrap();
+    // One that no other program would understand either.
+    let mut broken = pool.clone();
+    broken["metadata"]["name"] = json!(format!("{}-broken", corner.name));
+    broken["spec"]["weight"] = json!("heavy");
+    for pool in [pool, broken] {
+        pools.create(&PostParams::default(), &serde_json::from_value(pool).unwrap()).await.unwrap();
+    }
 }
 
 /// Names of the pods of a part of a plan that are this test's.
@@ -129,6 +135,11 @@ fn a_live_cluster_is_planned_for_with_list_alone() {
             assert!(node["instanceType"].as_str().unwrap().starts_with('m'), "{node}");
         }
 
+        assert!(
+            words.contains("left out, because it cannot be understood: the cluster: NodePool live-broken"),
+            "{words}"
+        );
+
         let user = "system:serviceaccount:live:planner";
         let requests = until("the audit log", async || {
             let mut log = corner.control_plane.audit_log().unwrap();
@@ -139,6 +150,7 @@ fn a_live_cluster_is_planned_for_with_list_alone() {
         for event in &requests {
             assert_eq!(event["verb"], "list", "{event}");
         }
+        assert!(requests.iter().any(|event| event["objectRef"]["resource"] == "csinodes"));
         let later = |event: &&Value| event["requestURI"].as_str().unwrap().contains("continue=");
         assert!(requests.iter().filter(later).count() > 0, "pods come in more than one page");
     });

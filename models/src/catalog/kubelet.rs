@@ -23,6 +23,8 @@ pub struct KubeletSettings {
     pub eviction_hard: Option<BTreeMap<String, String>>,
     /// Size of the root volume in bytes; 20 GiB where absent.
     pub root_volume_bytes: Option<i64>,
+    /// Volumes that a node has besides its root volume from the start.
+    pub extra_volumes: u32,
     /// Whether local disks are joined to one that pods' ephemeral storage lies on (`instanceStorePolicy: RAID0`).
     pub instance_store: bool,
 }
@@ -34,7 +36,11 @@ impl KubeletSettings {
     /// Where a field that counts here is of another kind than the API says; the error names it.
     pub fn from_node_class(class: &Value) -> Result<Self, CatalogError> {
         let Some(spec) = present(class, "spec") else { return Ok(KubeletSettings::default()) };
-        let mut settings = KubeletSettings { root_volume_bytes: root_volume(spec)?, ..KubeletSettings::default() };
+        let mut settings = KubeletSettings {
+            root_volume_bytes: root_volume(spec)?,
+            extra_volumes: extra_volumes(spec)?,
+            ..KubeletSettings::default()
+        };
         match present(spec, "instanceStorePolicy") {
             None => {}
             Some(Value::String(policy)) if policy == "RAID0" => settings.instance_store = true,
@@ -82,15 +88,33 @@ fn texts(kubelet: &Value, name: &str) -> Result<Option<BTreeMap<String, String>>
     Ok(Some(read))
 }
 
-/// Size of the root volume: the mapping marked `rootVolume`, else the one of AL2023's root device.
-fn root_volume(spec: &Value) -> Result<Option<i64>, CatalogError> {
+/// The mapping of the root volume: the one marked `rootVolume`, else the one of AL2023's root device.
+fn root_mapping(list: &[Value]) -> Option<usize> {
     const ROOT_DEVICE: &str = "/dev/xvda";
-    let Some(mappings) = present(spec, "blockDeviceMappings") else { return Ok(None) };
-    let list = mappings.as_array().ok_or_else(|| wrong("spec.blockDeviceMappings", "a list", mappings))?;
     let marked = list.iter().position(|mapping| mapping.get("rootVolume") == Some(&Value::Bool(true)));
     let named =
         || list.iter().position(|mapping| mapping.get("deviceName").and_then(Value::as_str) == Some(ROOT_DEVICE));
-    let Some(index) = marked.or_else(named) else { return Ok(None) };
+    marked.or_else(named)
+}
+
+fn mappings(spec: &Value) -> Result<&[Value], CatalogError> {
+    let Some(mappings) = present(spec, "blockDeviceMappings") else { return Ok(&[]) };
+    let list = mappings.as_array().ok_or_else(|| wrong("spec.blockDeviceMappings", "a list", mappings))?;
+    Ok(list)
+}
+
+/// EBS volumes of a class besides the root volume.
+fn extra_volumes(spec: &Value) -> Result<u32, CatalogError> {
+    let list = mappings(spec)?;
+    let root = root_mapping(list);
+    let extra = list.iter().enumerate().filter(|(index, one)| Some(*index) != root && present(one, "ebs").is_some());
+    Ok(u32::try_from(extra.count()).unwrap_or(u32::MAX))
+}
+
+/// Size of the root volume.
+fn root_volume(spec: &Value) -> Result<Option<i64>, CatalogError> {
+    let list = mappings(spec)?;
+    let Some(index) = root_mapping(list) else { return Ok(None) };
     let Some(size) = present(&list[index], "ebs").and_then(|ebs| present(ebs, "volumeSize")) else { return Ok(None) };
     let field = format!("spec.blockDeviceMappings[{index}].ebs.volumeSize");
     let text = match size {
@@ -133,7 +157,7 @@ mod tests {
         assert_eq!(settings.pods_per_core, Some(2));
         assert_eq!(settings.kube_reserved.unwrap()["memory"], "1000");
         assert_eq!(settings.eviction_hard.unwrap()["memory.available"], "5%");
-        assert_eq!(settings.root_volume_bytes, Some(100 << 30));
+        assert_eq!((settings.root_volume_bytes, settings.extra_volumes), (Some(100 << 30), 1));
         assert!(settings.instance_store);
     }
 

@@ -4,6 +4,7 @@ mod allocatable;
 mod check;
 mod error;
 mod kubelet;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ pub use check::check;
 pub use error::CatalogError;
 pub use kubelet::KubeletSettings;
 use serde::{Deserialize, Serialize};
+pub use volumes::volume_limit;
 
 /// The offerings of one region at one date.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! What a pod needs and a node gives, in Kubernetes' own terms.
 
 pub mod admission;
+mod node_claim;
+mod node_overlay;
 mod node_pool;
 pub mod ports;
 pub mod quantity;
@@ -10,6 +12,8 @@ mod snapshot;
 pub mod taints;
 pub mod volumes;
 
+pub use node_claim::{NodeClaim, NodeClaimSpec, NodeClaimStatus};
+pub use node_overlay::{NodeOverlay, NodeOverlaySpec, PriceChange, PriceChangeError};
 pub use node_pool::{
     Budget, Disruption, NodeClaimTemplate, NodeClaimTemplateMeta, NodeClaimTemplateSpec, NodeClassReference, NodePool,
     NodePoolSpec, NodeSelectorRequirementWithMinValues,

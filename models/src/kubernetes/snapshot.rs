@@ -7,9 +7,9 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 
-use super::NodePool;
+use super::{NodeClaim, NodeOverlay, NodePool};
 
 /// All that a plan is made from, but for the catalogue.
 ///
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub pending: Vec<PodGroup>,
     /// Nodes that are there: capacity already paid for.
     pub nodes: Vec<Node>,
+    /// Machines that were ordered: those without a node yet are capacity that is paid for, too.
+    pub node_claims: Vec<NodeClaim>,
     /// Pods bound to those nodes, daemons included.
     pub bound: Vec<Pod>,
     /// Daemon sets, each an overhead on every new node it would land on.
@@ -29,8 +31,8 @@ pub struct Snapshot {
     pub node_pools: Vec<NodePool>,
     /// `EC2NodeClass` objects as they came (kubelet settings change what a node offers).
     pub node_classes: Vec<serde_json::Value>,
-    /// `NodeOverlay` objects as they came (they change prices and capacity of offerings).
-    pub node_overlays: Vec<serde_json::Value>,
+    /// What changes prices and devices of the offerings.
+    pub node_overlays: Vec<NodeOverlay>,
     /// Claims on volumes, by which a pod is tied to a zone. One whose name ends with `*` (annotated
     /// `supercargo.dev/claim-template`) stands for the claims that all replicas of a stateful set are still to get: each
     /// replica has an unbound claim like it of its own.
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub volumes: Vec<PersistentVolume>,
     /// Storage classes, some of which make volumes in some zones only.
     pub storage_classes: Vec<StorageClass>,
+    /// What the volume drivers of a node say: how many volumes they can attach to it.
+    pub csi_nodes: Vec<CSINode>,
     /// Namespaces, whose labels a pod affinity term may select by.
     pub namespaces: Vec<Namespace>,
     /// Limit ranges (already applied to the pods).

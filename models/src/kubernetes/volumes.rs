@@ -1,16 +1,21 @@
-//! Where a pod's volumes can be reached from.
+//! Where a pod's volumes can be reached from, and how many of them a node must be able to attach.
 //!
 //! A bound claim ties the pod to its volume's zone; a claim that waits for its first consumer to where its class makes
 //! volumes; any other claim without a volume keeps the pod waiting
 //! (<https://kubernetes.io/docs/concepts/storage/storage-classes/#volume-binding-mode>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PodSpec};
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::Snapshot;
 use super::requirements::{NodeRequirements, Requirement, RequirementError, Term};
+
+/// What the resources begin with that count attached volumes, one a driver; kube-scheduler's own name for them.
+pub const ATTACHABLE: &str = "attachable-volumes-csi-";
+/// The driver of EBS volumes.
+pub const EBS: &str = "ebs.csi.aws.com";
 
 /// The snapshot's volumes, claims and classes by name.
 pub struct Volumes<'a> {
@@ -64,6 +69,50 @@ impl<'a> Volumes<'a> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Driver and name of each volume that a pod has attached to its node. Volumes that nothing attaches (config maps, empty
+    /// folders, volumes of an unknown class) are not among them.
+    ///
+    /// <https://kubernetes.io/docs/concepts/storage/storage-limits/>: each volume counts once on a node, however many pods
+    /// mount it. Volumes of the in-tree driver of EBS are the CSI driver's (CSI migration).
+    pub fn attached(&self, namespace: &str, pod: &str, spec: &PodSpec) -> BTreeSet<(String, String)> {
+        let mut attached = BTreeSet::new();
+        for volume in spec.volumes.iter().flatten() {
+            if let Some(source) = &volume.persistent_volume_claim {
+                let claim = self.claims.get(&(namespace, source.claim_name.as_str()));
+                attached.extend(claim.and_then(|claim| self.of_claim(namespace, &source.claim_name, claim)));
+            }
+            if let Some(template) = volume.ephemeral.as_ref().and_then(|source| source.volume_claim_template.as_ref()) {
+                let driver = self.driver(template.spec.storage_class_name.as_deref());
+                attached.extend(driver.map(|driver| (driver, format!("{namespace}/{pod}-{}", volume.name))));
+            }
+            if let Some(disk) = &volume.aws_elastic_block_store {
+                attached.insert((EBS.to_owned(), disk.volume_id.clone()));
+            }
+        }
+        attached
+    }
+
+    /// Driver and name of a claim's volume; of one that is still to be made, that of the claim.
+    fn of_claim(&self, namespace: &str, name: &str, claim: &PersistentVolumeClaim) -> Option<(String, String)> {
+        let spec = claim.spec.as_ref()?;
+        let Some(volume) = spec.volume_name.as_deref().filter(|volume| !volume.is_empty()) else {
+            let driver = self.driver(spec.storage_class_name.as_deref())?;
+            return Some((driver, format!("{namespace}/{name}")));
+        };
+        let source = self.volumes.get(volume)?.spec.as_ref()?;
+        let csi = source.csi.as_ref().map(|csi| (csi.driver.clone(), csi.volume_handle.clone()));
+        let disk = || Some((EBS.to_owned(), source.aws_elastic_block_store.as_ref()?.volume_id.clone()));
+        csi.or_else(disk)
+    }
+
+    /// The driver that attaches the volumes of a class.
+    fn driver(&self, class: Option<&str>) -> Option<String> {
+        match self.class(class)?.provisioner.as_str() {
+            "kubernetes.io/aws-ebs" => Some(EBS.to_owned()),
+            other => (!other.starts_with("kubernetes.io/")).then(|| other.to_owned()),
+        }
     }
 
     fn require_claim(
@@ -173,6 +222,36 @@ mod tests {
         Volumes::new(snapshot).require("default", &spec, &mut requirements).unwrap()?;
         let zone = |zone| requirements.matches(&|key: &str| (key == "topology.kubernetes.io/zone").then_some(zone));
         Ok(["a", "b", "c"].into_iter().filter(|name| zone(*name)).collect())
+    }
+
+    #[test]
+    fn volumes_are_counted_once_by_their_driver() {
+        let mut snapshot = snapshot(
+            json!({"metadata": {"name": "data", "namespace": "default"}, "spec": {"storageClassName": "old"}}),
+            "WaitForFirstConsumer",
+        );
+        let class = |name: &str, provisioner: &str| {
+            serde_json::from_value(json!({"metadata": {"name": name}, "provisioner": provisioner})).unwrap()
+        };
+        snapshot
+            .storage_classes
+            .extend([class("old", "kubernetes.io/aws-ebs"), class("local", "kubernetes.io/no-provisioner")]);
+        snapshot.volumes[0].spec.as_mut().unwrap().csi =
+            Some(serde_json::from_value(json!({"driver": "efs", "volumeHandle": "fs-1"})).unwrap());
+        let bound = json!({"metadata": {"name": "bound", "namespace": "default"}, "spec": {"volumeName": "pv"}});
+        snapshot.volume_claims.push(serde_json::from_value(bound).unwrap());
+        let scratch = |class: &str| json!({"volumeClaimTemplate": {"spec": {"storageClassName": class}}});
+        let mounts = |claim: &str| json!({"claimName": claim});
+        let spec: PodSpec = serde_json::from_value(json!({"containers": [], "volumes": [
+            {"name": "a", "persistentVolumeClaim": mounts("data")}, {"name": "b", "persistentVolumeClaim": mounts("data")},
+            {"name": "c", "persistentVolumeClaim": mounts("bound")}, {"name": "d", "persistentVolumeClaim": mounts("gone")},
+            {"name": "e", "ephemeral": scratch("gp3")}, {"name": "f", "ephemeral": scratch("local")},
+            {"name": "g", "awsElasticBlockStore": {"volumeID": "vol-1"}}, {"name": "h", "emptyDir": {}}]}))
+        .unwrap();
+        let attached = Volumes::new(&snapshot).attached("default", "pod", &spec);
+        let pair = |driver: &str, name: &str| (driver.to_owned(), name.to_owned());
+        let expected = [pair(EBS, "default/data"), pair(EBS, "vol-1"), pair("efs", "fs-1"), pair("x", "default/pod-e")];
+        assert_eq!(attached.into_iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::reasons;
 use super::types::{Alternative, ExistingNode, Plan, PlannedNode, Summary, Unschedulable};
 use crate::kubernetes::quantity::{Resources, format};
+use crate::kubernetes::volumes::ATTACHABLE;
 use crate::problem::build::{Built, CAPACITY_TYPE, Host, Model, PodRef, ZONE};
 use crate::problem::{BinSource, Pattern};
 use crate::solver::{Outcome, Status};
@@ -109,6 +110,8 @@ fn planned(
         *requested.entry(resource.clone()).or_insert(0) += amount;
     }
     requested.retain(|resource, amount| *amount > 0 || resource == "cpu" || resource == "memory");
+    // Volumes are no part of what a node states as allocatable.
+    requested.retain(|resource, _| !resource.starts_with(ATTACHABLE));
     PlannedNode {
         name,
         node_pool: model.market.variants[host.variant as usize].name.clone(),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::kubernetes::quantity::describe;
 use crate::kubernetes::requirements::Requirement;
 use crate::kubernetes::taints;
+use crate::kubernetes::volumes::ATTACHABLE;
 use crate::problem::build::{Built, Draft, Form, Host, Model, Owned};
 use crate::problem::{BinSource, Problem, Solution};
 
@@ -98,6 +99,12 @@ fn size(model: &Model, form: &Form) -> Option<String> {
         if need > most {
             let pool = &model.market.variants[largest.variant as usize].name;
             let instance = &model.catalog.instance_types[largest.instance as usize].name;
+            if let Some(driver) = name.strip_prefix(ATTACHABLE) {
+                return Some(format!(
+                    "{need} volumes of {driver} are more than can be attached to a node: the most in pool {pool} are \
+                     {most}, to {instance}; mount fewer of them, or allow other instance types in the pool"
+                ));
+            }
             let fix = match name.as_str() {
                 "cpu" | "memory" => {
                     format!("raise what the pool's requirements on instance-{name} or size allow, or ask for less")

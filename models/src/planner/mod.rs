@@ -142,6 +142,7 @@ pub fn plan(
     let seconds = (start - control.remaining_seconds()).max(0.0);
     let mut plan = extract::plan(&best.model, &best.built, &best.outcome, seconds);
     plan.notes.extend(notes);
+    plan.notes.extend_from_slice(best.model.notes());
     Ok(plan)
 }
 

@@ -75,7 +75,7 @@ pub struct Bin {
 pub enum BinSource {
     /// For sale: an index into the builder's table of offerings.
     Offering(usize),
-    /// There already: an index into the snapshot's nodes.
+    /// There already, or on its way: an index into the builder's table of machines.
     Existing(usize),
 }
 

@@ -7,7 +7,7 @@ use supercargo_models::kubernetes::Snapshot;
 use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{Rule, VerifyOptions};
 
-use super::{NewNode, plan, rules};
+use super::{NewNode, plan, price_in, rules};
 
 /// Rules that a node alone breaks or keeps, whatever the other nodes hold.
 const OF_ONE_NODE: [Rule; 10] = [
@@ -90,7 +90,7 @@ pub fn better(
         catalog,
         options,
         offers: Vec::new(),
-        existing: snapshot.nodes.iter().map(|node| node.metadata.name.as_deref().unwrap()).collect(),
+        existing: existing(snapshot),
         items: Vec::new(),
         held: Vec::new(),
         least_left_over: 0,
@@ -107,6 +107,15 @@ pub fn better(
     let remaining: Vec<u32> = snapshot.pending.iter().map(|group| group.names.count()).collect();
     search.fill_existing(&remaining)?;
     Some((search.best, search.best_plan))
+}
+
+/// Names of the nodes that are there, and of those under way.
+fn existing(snapshot: &Snapshot) -> Vec<&str> {
+    let coming = snapshot.node_claims.iter().filter(|claim| {
+        claim.metadata.deletion_timestamp.is_none() && !snapshot.nodes.iter().any(|node| claim.is_of(node))
+    });
+    let nodes = snapshot.nodes.iter().map(|node| &node.metadata);
+    nodes.chain(coming.map(|claim| &claim.metadata)).map(|metadata| metadata.name.as_deref().unwrap()).collect()
 }
 
 /// All vectors up to `counts`, but for the empty one.
@@ -134,7 +143,9 @@ impl<'a> Search<'a> {
             for instance in &self.catalog.instance_types {
                 for offering in &instance.offerings {
                     let name = pool.metadata.name.as_deref().unwrap();
-                    self.offers.push((name, &instance.name, &offering.zone, &offering.capacity_type, offering.price));
+                    let place = (instance.name.as_str(), offering.zone.as_str(), offering.capacity_type.as_str());
+                    let price = price_in(self.snapshot, self.catalog, name, place);
+                    self.offers.push((name, place.0, place.1, place.2, price));
                 }
             }
         }

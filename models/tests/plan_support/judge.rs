@@ -43,16 +43,19 @@ fn fail(message: String, snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) ->
         .iter()
         .map(|node| format!("{} {} {}", json(&node.metadata), json(&node.spec), json(&node.status)));
     let daemons = snapshot.daemon_sets.iter().map(json);
-    let there: Vec<String> = nodes.chain(snapshot.bound.iter().map(json)).chain(daemons).collect();
+    let claims = snapshot.node_claims.iter().map(json).chain(snapshot.csi_nodes.iter().map(json));
+    let there: Vec<String> = nodes.chain(claims).chain(snapshot.bound.iter().map(json)).chain(daemons).collect();
     let pools: Vec<String> = snapshot.node_pools.iter().map(|pool| json(&pool.spec)).collect();
+    let overlays: Vec<String> = snapshot.node_overlays.iter().map(json).collect();
     let sold = catalog.instance_types.iter().map(|kind| {
         let offerings: Vec<String> =
             kind.offerings.iter().map(|one| format!("{} {} ${}", one.zone, one.capacity_type, one.price)).collect();
-        format!("{} {} {}: {}", kind.name, kind.arch, json(&kind.allocatable), offerings.join(", "))
+        let volumes = kind.max_volume_attachments;
+        format!("{} {} {} {volumes:?}: {}", kind.name, kind.arch, json(&kind.allocatable), offerings.join(", "))
     });
     let sold: Vec<String> = sold.collect();
     format!(
-        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\nthere {there:#?}\nsold {sold:#?}",
+        "{message}\nsummary {}\nnodes {}\nexisting {}\nleft over {:?}\nnotes {:?}\nwork {groups:#?}\npools {pools:#?}\noverlays {overlays:#?}\nthere {there:#?}\nsold {sold:#?}",
         json(&plan.summary),
         places(plan),
         json(&plan.existing_nodes),

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use serde_json::{Value, json};
 use supercargo_models::catalog::{Catalog, InstanceType, Offering};
-use supercargo_models::kubernetes::{NodePool, Owner, PodGroup, PodNames, Snapshot};
+use supercargo_models::kubernetes::{NodeClaim, NodeOverlay, NodePool, Owner, PodGroup, PodNames, Snapshot};
 use supercargo_models::plan::verify::{Rule, VerifyOptions, verify};
 use supercargo_models::plan::{Alternative, ExistingNode, Plan, PlannedNode, Summary, Unschedulable};
 use supercargo_models::solver::Status;
@@ -117,6 +117,15 @@ pub fn node(name: &str, cpu: &str, memory: &str, labels: Value, spec: Value) -> 
     .unwrap()
 }
 
+/// A machine that was ordered and launched, and any other fields of it.
+pub fn claim(name: &str, cpu: &str, memory: &str, labels: Value, more: Value) -> NodeClaim {
+    let amounts = json!({"cpu": cpu, "memory": memory, "pods": "20"});
+    let mut claim = json!({"metadata": {"name": name, "labels": labels}, "spec": {},
+        "status": {"capacity": amounts, "allocatable": amounts, "providerID": format!("aws:///a/{name}")}});
+    merge(&mut claim, more);
+    serde_json::from_value(claim).unwrap()
+}
+
 /// A pod that is bound to a node.
 pub fn bound(name: &str, node: &str, cpu: &str, labels: Value, more: Value) -> Pod {
     let mut spec = json!({"nodeName": node,
@@ -136,6 +145,75 @@ pub fn price(catalog: &Catalog, instance_type: &str, zone: &str, capacity_type: 
     let instance = catalog.instance_types.iter().find(|instance| instance.name == instance_type).unwrap();
     let matches = |offering: &&Offering| offering.zone == zone && offering.capacity_type == capacity_type;
     instance.offerings.iter().find(matches).unwrap().price
+}
+
+/// The offering's price in a pool, after the overlays of the snapshot. Those of these tests select by pool, instance type,
+/// zone and capacity type alone.
+pub fn price_in(snapshot: &Snapshot, catalog: &Catalog, pool: &str, offering: (&str, &str, &str)) -> f64 {
+    type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
+    let selects = |overlay: &NodeOverlay, (pool, instance_type, zone, capacity_type): Place| {
+        overlay.spec.requirements.iter().all(|one| {
+            let found = match one.key.as_str() {
+                "karpenter.sh/nodepool" => pool,
+                "node.kubernetes.io/instance-type" => instance_type,
+                "topology.kubernetes.io/zone" => zone,
+                "karpenter.sh/capacity-type" => capacity_type,
+                other => panic!("{other}"),
+            };
+            assert_eq!(one.operator, "In");
+            one.values.iter().flatten().any(|value| value == found)
+        })
+    };
+    let pools = snapshot.node_pools.iter().map(|pool| pool.metadata.name.as_deref().unwrap());
+    let places: Vec<Place> = pools
+        .flat_map(|pool| {
+            catalog.instance_types.iter().flat_map(move |kind| {
+                let sold = kind.offerings.iter();
+                sold.map(move |one| (pool, kind.name.as_str(), one.zone.as_str(), one.capacity_type.as_str()))
+            })
+        })
+        .collect();
+    let of_type = |overlay: &NodeOverlay, (pool, kind): (&str, &str)| {
+        places.iter().any(|place| (place.0, place.1) == (pool, kind) && selects(overlay, *place))
+    };
+    let gives = |overlay: &NodeOverlay| overlay.spec.capacity.is_some();
+    let prices = |overlay: &NodeOverlay| overlay.spec.price.is_some() || overlay.spec.price_adjustment.is_some();
+    let mut sorted: Vec<&NodeOverlay> = snapshot.node_overlays.iter().collect();
+    sorted.sort_by_key(|overlay| (overlay.spec.weight, overlay.metadata.name.clone()));
+    let mut applied: Vec<&NodeOverlay> = Vec::new();
+    for overlay in sorted.into_iter().rev() {
+        // All of these tests that give something give the same resource.
+        let met = applied.iter().filter(|other| other.spec.weight == overlay.spec.weight).any(|other| {
+            places.iter().any(|place| {
+                let (own, others) = (selects(overlay, *place), selects(other, *place));
+                let kind = (place.0, place.1);
+                (prices(overlay) && prices(other) && own && others)
+                    || (gives(overlay) && gives(other) && of_type(overlay, kind) && of_type(other, kind))
+            })
+        });
+        if !met {
+            applied.push(overlay);
+        }
+    }
+    let before = price(catalog, offering.0, offering.1, offering.2);
+    let place = (pool, offering.0, offering.1, offering.2);
+    let Some(overlay) = applied.into_iter().find(|overlay| prices(overlay) && selects(overlay, place)) else {
+        return before;
+    };
+    if let Some(price) = &overlay.spec.price {
+        return price.parse().unwrap();
+    }
+    let change = overlay.spec.price_adjustment.as_ref().unwrap();
+    let after = match change.strip_suffix('%') {
+        Some(percent) => before * (1.0 + percent.parse::<f64>().unwrap() / 100.0),
+        None => before + change.parse::<f64>().unwrap(),
+    };
+    after.max(0.0)
+}
+
+/// An overlay from its spec.
+pub fn overlay(name: &str, spec: Value) -> NodeOverlay {
+    serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
 }
 
 fn namespaced(pods: &[&str]) -> Vec<String> {
@@ -174,7 +252,7 @@ pub fn plan(
                 instance_type: (*instance_type).to_owned(),
                 zone: (*zone).to_owned(),
                 capacity_type: (*capacity_type).to_owned(),
-                hourly_price: price(catalog, instance_type, zone, capacity_type),
+                hourly_price: price_in(snapshot, catalog, pool, (instance_type, zone, capacity_type)),
                 labels: BTreeMap::new(),
                 allocatable: stated.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
                 requested: IndexMap::from([

@@ -2,17 +2,18 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use supercargo_models::catalog::Catalog;
+use supercargo_models::catalog::{Catalog, InstanceType};
 use supercargo_models::kubernetes::Snapshot;
 
-use super::{bound, catalog, instance, node, pool, workload};
+use super::{bound, catalog, claim, instance, node, overlay, pool, workload};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const ZONE: &str = "topology.kubernetes.io/zone";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
 
-/// An instance type: CPUs, GiB, pods, Graviton or not, zones as bits, whether spot is sold, cents an hour.
+/// An instance type: CPUs, GiB, pods, Graviton or not, zones as bits, whether spot is sold, cents an hour, the
+/// most volumes.
 #[derive(Clone, Debug)]
 pub struct TypeSpec {
     cpu: u32,
@@ -22,16 +23,27 @@ pub struct TypeSpec {
     zones: u8,
     spot: bool,
     cents: u32,
+    volumes: Option<u32>,
 }
 
-/// A pool: which requirement, tainted or not, weight, limit, `minValues`.
+/// A pool: which requirement, tainted or not, weight, limits by resource, `minValues` by key.
 #[derive(Clone, Debug)]
 pub struct PoolSpec {
     requirement: u8,
     taint: bool,
     weight: Option<u8>,
-    limit: Option<(bool, u8)>,
-    min_values: Option<u8>,
+    limits: Vec<(u8, u8)>,
+    min_values: Option<(u8, u8)>,
+}
+
+/// A daemon set: tenths of a CPU, where it lands, whether it tolerates the taint, its host port and volume.
+#[derive(Clone, Debug)]
+pub struct DaemonSpec {
+    cpu: u32,
+    lands: u8,
+    tolerates: bool,
+    port: Option<u8>,
+    disk: bool,
 }
 
 /// A rule of a workload; `target` is the workload it selects, itself included.
@@ -48,6 +60,8 @@ pub enum RuleSpec {
     Anti { key: u8, target: u8 },
     Port(u8),
     Volume(u8),
+    Disks(u8),
+    Device,
 }
 
 /// A workload: pods, quarters of a CPU, quarters of a GiB, rules.
@@ -66,11 +80,23 @@ type BoundPod = (u8, u32, Option<(u8, u8)>);
 /// A node that is there, with pods: which workload's labels, quarters of a CPU, whom it keeps away from its zone or node.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
+    /// A node, a claim without one (launched, not launched, being deleted), or a node that is starting.
+    state: u8,
     cpu: u32,
     zone: u8,
     taint: bool,
     pooled: bool,
+    volumes: Option<i32>,
     bound: Vec<BoundPod>,
+}
+
+/// An overlay: what it selects, what it makes of prices, how many devices it gives, weight.
+#[derive(Clone, Debug)]
+pub struct OverlaySpec {
+    selects: u8,
+    price: Option<u8>,
+    devices: Option<u8>,
+    weight: Option<u8>,
 }
 
 /// A cluster.
@@ -80,15 +106,32 @@ pub struct Case {
     pools: Vec<PoolSpec>,
     work: Vec<WorkSpec>,
     nodes: Vec<NodeSpec>,
-    daemon: Option<(u32, bool)>,
+    daemons: Vec<DaemonSpec>,
+    overlays: Vec<OverlaySpec>,
 }
+
+/// A resource that only overlays give.
+const DEVICE: &str = "example.com/device";
+
+/// The class of volumes that are made for their pod.
+const CLASS: &str = "gp3";
 
 /// The most pods of a case.
 const MOST_PODS: u32 = 6;
 
 fn type_spec() -> impl Strategy<Value = TypeSpec> {
-    (1..=4_u32, 1..=6_u64, 2..=6_u32, prop::bool::weighted(0.25), 1..8_u8, any::<bool>(), 4..40_u32).prop_map(
-        |(cpu, memory, pods, arm, zones, spot, cents)| TypeSpec { cpu, memory, pods, arm, zones, spot, cents },
+    let volumes = prop::option::of(1..4_u32);
+    (1..=4_u32, 1..=6_u64, 2..=6_u32, prop::bool::weighted(0.25), 1..8_u8, any::<bool>(), 4..40_u32, volumes).prop_map(
+        |(cpu, memory, pods, arm, zones, spot, cents, volumes)| TypeSpec {
+            cpu,
+            memory,
+            pods,
+            arm,
+            zones,
+            spot,
+            cents,
+            volumes,
+        },
     )
 }
 
@@ -97,16 +140,21 @@ fn pool_spec() -> impl Strategy<Value = PoolSpec> {
         0..9_u8,
         prop::bool::weighted(0.2),
         prop::option::weighted(0.3, 1..3_u8),
-        prop::option::weighted(0.2, (any::<bool>(), 1..6_u8)),
-        prop::option::weighted(0.15, 1..3_u8),
+        prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec((0..4_u8, 1..6_u8), 1..3)],
+        prop::option::weighted(0.15, (0..4_u8, 1..4_u8)),
     )
-        .prop_map(|(requirement, taint, weight, limit, min_values)| PoolSpec {
+        .prop_map(|(requirement, taint, weight, limits, min_values)| PoolSpec {
             requirement,
             taint,
             weight,
-            limit,
+            limits,
             min_values,
         })
+}
+
+fn daemon_spec() -> impl Strategy<Value = DaemonSpec> {
+    (1..6_u32, 0..4_u8, any::<bool>(), prop::option::weighted(0.2, 0..2_u8), prop::bool::weighted(0.2))
+        .prop_map(|(cpu, lands, tolerates, port, disk)| DaemonSpec { cpu, lands, tolerates, port, disk })
 }
 
 fn rule_spec() -> impl Strategy<Value = RuleSpec> {
@@ -126,6 +174,8 @@ fn rule_spec() -> impl Strategy<Value = RuleSpec> {
         3 => (0..2_u8, 0..4_u8).prop_map(|(key, target)| RuleSpec::Anti { key, target }),
         1 => (0..2_u8).prop_map(RuleSpec::Port),
         1 => (0..3_u8).prop_map(RuleSpec::Volume),
+        1 => (1..3_u8).prop_map(RuleSpec::Disks),
+        1 => Just(RuleSpec::Device),
     ]
 }
 
@@ -136,8 +186,23 @@ fn work_spec() -> impl Strategy<Value = WorkSpec> {
 
 fn node_spec() -> impl Strategy<Value = NodeSpec> {
     let pods = (0..4_u8, 1..4_u32, prop::option::weighted(0.2, (0..2_u8, 0..3_u8)));
-    (1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), prop::collection::vec(pods, 0..3))
-        .prop_map(|(cpu, zone, taint, pooled, bound)| NodeSpec { cpu, zone, taint, pooled, bound })
+    let state = prop_oneof![4 => Just(0_u8), 1 => 1..5_u8];
+    let volumes = prop::option::weighted(0.3, 0..3_i32);
+    (state, 1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), volumes, prop::collection::vec(pods, 0..3))
+        .prop_map(|(state, cpu, zone, taint, pooled, volumes, bound)| NodeSpec {
+            state,
+            cpu,
+            zone,
+            taint,
+            pooled,
+            volumes,
+            bound,
+        })
+}
+
+fn overlay_spec() -> impl Strategy<Value = OverlaySpec> {
+    (0..6_u8, prop::option::weighted(0.8, 0..5_u8), prop::option::weighted(0.4, 1..4_u8), prop::option::of(1..3_u8))
+        .prop_map(|(selects, price, devices, weight)| OverlaySpec { selects, price, devices, weight })
 }
 
 /// Random clusters.
@@ -147,9 +212,17 @@ pub fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec(pool_spec(), 1..3),
         prop::collection::vec(work_spec(), 1..4),
         prop::collection::vec(node_spec(), 0..3),
-        prop::option::weighted(0.3, (1..4_u32, any::<bool>())),
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(daemon_spec(), 1..3)],
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(overlay_spec(), 1..4)],
     )
-        .prop_map(|(types, pools, work, nodes, daemon)| Case { types, pools, work, nodes, daemon })
+        .prop_map(|(types, pools, work, nodes, daemons, overlays)| Case {
+            types,
+            pools,
+            work,
+            nodes,
+            daemons,
+            overlays,
+        })
 }
 
 fn taint() -> Value {
@@ -177,9 +250,10 @@ impl PoolSpec {
             7 => json!([{"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "DoesNotExist"}]),
             _ => json!([]),
         };
-        if let (Some(least), Some(list)) = (self.min_values, list.as_array_mut()) {
-            let any = json!({"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": least});
-            list.push(any);
+        if let (Some((key, least)), Some(list)) = (self.min_values, list.as_array_mut()) {
+            let key = ["node.kubernetes.io/instance-type", ZONE, CAPACITY_TYPE, "karpenter.k8s.aws/instance-cpu"]
+                [usize::from(key)];
+            list.push(json!({"key": key, "operator": "Exists", "minValues": least}));
         }
         list
     }
@@ -193,6 +267,7 @@ impl WorkSpec {
         let (mut spreads, mut near, mut apart) = (Vec::new(), Vec::new(), Vec::new());
         let mut volumes = Vec::new();
         let mut ports = Vec::new();
+        let mut device = false;
         let mut terms: Option<Value> = None;
         for rule in &self.rules {
             match rule {
@@ -229,6 +304,13 @@ impl WorkSpec {
                 RuleSpec::Anti { key: by, target } => {
                     apart.push(json!({"topologyKey": key(*by), "labelSelector": selector(*target)}));
                 }
+                RuleSpec::Disks(count) => {
+                    let scratch = json!({"volumeClaimTemplate": {"spec": {"storageClassName": CLASS}}});
+                    for _ in 0..*count {
+                        volumes.push(json!({"name": format!("disk-{}", volumes.len()), "ephemeral": scratch}));
+                    }
+                }
+                RuleSpec::Device => device = true,
                 RuleSpec::Port(port) => ports.push(json!({"containerPort": 80, "hostPort": 8000 + u32::from(*port)})),
                 RuleSpec::Volume(zone) => {
                     let claim = format!("claim-{index}-{}", volumes.len());
@@ -269,9 +351,43 @@ impl WorkSpec {
         if self.tolerates {
             spec["tolerations"] = json!([{"key": "team", "operator": "Exists"}]);
         }
-        if !ports.is_empty() {
-            let requests = json!({"cpu": format!("{}m", self.cpu * 250), "memory": format!("{}Mi", self.memory * 256)});
+        if !ports.is_empty() || device {
+            let mut requests =
+                json!({"cpu": format!("{}m", self.cpu * 250), "memory": format!("{}Mi", self.memory * 256)});
+            if device {
+                requests[DEVICE] = json!("1");
+            }
             spec["containers"] = json!([{"name": "main", "ports": ports, "resources": {"requests": requests}}]);
+        }
+        spec
+    }
+}
+
+impl OverlaySpec {
+    fn spec(&self) -> Value {
+        let one = |key: &str, value: &str| json!([{"key": key, "operator": "In", "values": [value]}]);
+        let requirements = match self.selects {
+            1 => one(ZONE, "a"),
+            2 => one(CAPACITY_TYPE, "spot"),
+            3 => one("node.kubernetes.io/instance-type", "m0.size"),
+            4 => one("karpenter.sh/nodepool", "p0"),
+            5 => one("node.kubernetes.io/instance-type", "m1.size"),
+            _ => json!([]),
+        };
+        let mut spec = json!({"requirements": requirements});
+        match self.price {
+            Some(0) => spec["price"] = json!("0.05"),
+            Some(1) => spec["priceAdjustment"] = json!("-30%"),
+            Some(2) => spec["priceAdjustment"] = json!("+12.5%"),
+            Some(3) => spec["priceAdjustment"] = json!("-0.1"),
+            Some(_) => spec["priceAdjustment"] = json!("+0.07"),
+            None => {}
+        }
+        if let Some(devices) = self.devices {
+            spec["capacity"] = json!({DEVICE: devices.to_string()});
+        }
+        if let Some(weight) = self.weight {
+            spec["weight"] = json!(weight);
         }
         spec
     }
@@ -291,7 +407,11 @@ impl Case {
                 })
                 .collect();
             let arch = if kind.arm { "arm64" } else { "amd64" };
-            instance(&format!("m{index}.size"), arch, kind.cpu * 1000, kind.memory * 1024, kind.pods, &sold)
+            let name = format!("m{index}.size");
+            InstanceType {
+                max_volume_attachments: kind.volumes,
+                ..instance(&name, arch, kind.cpu * 1000, kind.memory * 1024, kind.pods, &sold)
+            }
         });
         catalog(types.collect())
     }
@@ -307,12 +427,15 @@ impl Case {
             if let Some(weight) = spec.weight {
                 more["weight"] = json!(weight);
             }
-            if let Some((nodes, amount)) = spec.limit {
-                more["limits"] =
-                    if nodes { json!({"nodes": amount.to_string()}) } else { json!({"cpu": amount.to_string()}) };
+            for (resource, amount) in &spec.limits {
+                let (resource, unit) =
+                    [("nodes", ""), ("cpu", ""), ("memory", "Gi"), (DEVICE, "")][usize::from(*resource)];
+                more["limits"][resource] = json!(format!("{amount}{unit}"));
             }
             snapshot.node_pools.push(pool(&format!("p{index}"), spec.requirements(), more));
         }
+        let overlays = self.overlays.iter().enumerate();
+        snapshot.node_overlays = overlays.map(|(index, spec)| overlay(&format!("o{index}"), spec.spec())).collect();
         let mut claims = Vec::new();
         let mut left = MOST_PODS;
         for (index, spec) in self.work.iter().enumerate() {
@@ -332,6 +455,9 @@ impl Case {
             let claim = json!({"metadata": {"name": claim, "namespace": "default"}, "spec": {"volumeName": claim}});
             snapshot.volume_claims.push(serde_json::from_value(claim).unwrap());
         }
+        let class = json!({"metadata": {"name": CLASS}, "provisioner": "ebs.csi.aws.com",
+            "volumeBindingMode": "WaitForFirstConsumer"});
+        snapshot.storage_classes.push(serde_json::from_value(class).unwrap());
         for (index, spec) in self.nodes.iter().enumerate() {
             let name = format!("n{index}");
             let mut labels = json!({ZONE: ZONES[usize::from(spec.zone)], CAPACITY_TYPE: "on-demand",
@@ -340,7 +466,33 @@ impl Case {
                 labels["karpenter.sh/nodepool"] = json!("p0");
             }
             let taints = if spec.taint { json!({"taints": taint()}) } else { json!({}) };
-            snapshot.nodes.push(node(&name, &spec.cpu.to_string(), "4Gi", labels, taints));
+            let cpu = spec.cpu.to_string();
+            if spec.state > 0 {
+                let mut more = json!({"spec": taints});
+                match spec.state {
+                    2 => more["status"] = json!({"capacity": null, "allocatable": null}),
+                    3 => more["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                    4 => more["spec"] = json!({"startupTaints": taint()}),
+                    _ => {}
+                }
+                snapshot.node_claims.push(claim(&name, &cpu, "4Gi", labels.clone(), more));
+            }
+            if (1..4).contains(&spec.state) {
+                continue;
+            }
+            let mut spec_of_node = taints;
+            spec_of_node["providerID"] = json!(format!("aws:///a/{name}"));
+            let mut node = node(&name, &cpu, "4Gi", labels, spec_of_node);
+            if spec.state == 4 {
+                let starting = json!([{"type": "Ready", "status": "False"}]);
+                node.status.as_mut().unwrap().conditions = Some(serde_json::from_value(starting).unwrap());
+            }
+            snapshot.nodes.push(node);
+            if let Some(count) = spec.volumes {
+                let driver = json!({"name": "ebs.csi.aws.com", "nodeID": name, "allocatable": {"count": count}});
+                let drivers = json!({"metadata": {"name": name}, "spec": {"drivers": [driver]}});
+                snapshot.csi_nodes.push(serde_json::from_value(drivers).unwrap());
+            }
             for (at, (app, cpu, apart)) in spec.bound.iter().enumerate() {
                 let more = apart.map_or_else(
                     || json!({}),
@@ -354,11 +506,25 @@ impl Case {
                 snapshot.bound.push(bound(&format!("b{index}-{at}"), &name, &cpu, labels, more));
             }
         }
-        if let Some((cpu, amd)) = self.daemon {
-            let selector = if amd { json!({"kubernetes.io/arch": "amd64"}) } else { json!({}) };
-            let daemon = json!({"metadata": {"name": "agent", "namespace": "kube-system"}, "spec": {"selector": {},
-                "template": {"spec": {"nodeSelector": selector, "containers": [{"name": "main",
-                    "resources": {"requests": {"cpu": format!("{}m", cpu * 100)}}}]}}}});
+        for (index, spec) in self.daemons.iter().enumerate() {
+            let container = json!({"name": "main", "resources": {"requests": {"cpu": format!("{}m", spec.cpu * 100)}},
+                "ports": spec.port.map(|port| json!([{"containerPort": 80, "hostPort": 8000 + u32::from(port)}]))});
+            let mut pod = json!({"containers": [container]});
+            match spec.lands {
+                1 => pod["nodeSelector"] = json!({"kubernetes.io/arch": "amd64"}),
+                2 => pod["nodeSelector"] = json!({ZONE: "a"}),
+                3 => pod["nodeSelector"] = json!({CAPACITY_TYPE: "spot"}),
+                _ => {}
+            }
+            if spec.tolerates {
+                pod["tolerations"] = json!([{"key": "team", "operator": "Exists"}]);
+            }
+            if spec.disk {
+                let scratch = json!({"volumeClaimTemplate": {"spec": {"storageClassName": CLASS}}});
+                pod["volumes"] = json!([{"name": "disk", "ephemeral": scratch}]);
+            }
+            let daemon = json!({"metadata": {"name": format!("agent-{index}"), "namespace": "kube-system"},
+                "spec": {"selector": {}, "template": {"spec": pod}}});
             snapshot.daemon_sets.push(serde_json::from_value(daemon).unwrap());
         }
         snapshot

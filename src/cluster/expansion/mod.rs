@@ -30,6 +30,7 @@ pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
         claims.insert((metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()));
     }
     let mut expansion = Expansion {
+        admitted: objects.admitted,
         limit_ranges: bare(std::mem::take(&mut objects.limit_ranges)),
         priority_classes: bare(std::mem::take(&mut objects.priority_classes)),
         sorted,
@@ -46,6 +47,8 @@ pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
 }
 
 struct Expansion {
+    /// Whether limit ranges give defaults only.
+    admitted: bool,
     limit_ranges: Vec<LimitRange>,
     priority_classes: Vec<PriorityClass>,
     sorted: Sorted,
@@ -266,6 +269,7 @@ impl Expansion {
             self.limit_ranges.iter().filter(|range| range.metadata.namespace.as_deref() == Some(namespace)).collect();
         if let Err(AdmissionError::LimitRange { field: inner, limit_range, problem }) =
             admission::apply_limit_ranges(spec, &ranges)
+            && !self.admitted
         {
             let problem = format!("{problem} (LimitRange {namespace}/{limit_range})");
             return Err(origin.error(&format!("{field}.{inner}"), &problem, None));
@@ -329,6 +333,7 @@ impl Expansion {
         let snapshot = Snapshot {
             pending: self.groups,
             nodes: bare(objects.nodes),
+            node_claims: bare(objects.node_claims),
             bound: bare(self.sorted.bound),
             daemon_sets,
             node_pools,
@@ -337,6 +342,7 @@ impl Expansion {
             volume_claims,
             volumes: bare(objects.volumes),
             storage_classes: bare(objects.storage_classes),
+            csi_nodes: bare(objects.csi_nodes),
             namespaces: bare(objects.namespaces),
             limit_ranges: self.limit_ranges,
             priority_classes: self.priority_classes,

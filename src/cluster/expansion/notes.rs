@@ -1,7 +1,5 @@
 //! What a person should know about the objects that were read.
 
-use std::collections::BTreeSet;
-
 use super::Expansion;
 use crate::cluster::objects::Objects;
 
@@ -20,26 +18,23 @@ pub(super) fn notes(objects: &Objects, expansion: &Expansion) -> Vec<String> {
     for (class, pod) in &expansion.absent_classes {
         notes.push(format!("PriorityClass {class} is not in the input: its pods ({pod}, ...) count with priority 0"));
     }
-    let nodes: BTreeSet<&str> = objects.nodes.iter().filter_map(|read| read.object.metadata.name.as_deref()).collect();
-    let under_way: Vec<String> = objects
+    let nodes = || objects.nodes.iter().map(|read| &read.object);
+    let coming: Vec<_> = objects
         .node_claims
         .iter()
-        .filter(|claim| {
-            let node = claim.object.pointer("/status/nodeName").and_then(|name| name.as_str());
-            !node.is_some_and(|node| nodes.contains(node))
-        })
-        .filter_map(|claim| claim.object.pointer("/metadata/name")?.as_str().map(str::to_string))
+        .map(|read| &read.object)
+        .filter(|claim| claim.metadata.deletion_timestamp.is_none() && !nodes().any(|node| claim.is_of(node)))
         .collect();
-    if !under_way.is_empty() {
-        notes.push(format!("NodeClaims without a node in the input do not count: {}", shorten(&under_way)));
-    }
-    let overlays: Vec<String> = objects
-        .node_overlays
-        .iter()
-        .filter_map(|overlay| overlay.object.pointer("/metadata/name")?.as_str().map(str::to_string))
-        .collect();
-    if !overlays.is_empty() {
-        notes.push(format!("NodeOverlays do not change prices or capacity here: {}", shorten(&overlays)));
+    let told = [
+        (true, "NodeClaims whose node is on its way count as capacity that is there"),
+        (false, "NodeClaims that are not launched yet offer no room"),
+    ];
+    for (launched, words) in told {
+        let names = coming.iter().filter(|claim| claim.is_launched() == launched);
+        let names: Vec<String> = names.filter_map(|claim| claim.metadata.name.clone()).collect();
+        if !names.is_empty() {
+            notes.push(format!("{words}: {}", shorten(&names)));
+        }
     }
     notes
 }

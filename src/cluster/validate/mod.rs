@@ -4,6 +4,7 @@
 
 mod names;
 mod node_class;
+mod node_overlay;
 mod node_pool;
 mod path;
 mod pod;
@@ -18,7 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 pub(crate) use names::{is_dns_label, is_dns_subdomain, labels};
 pub(crate) use node_class::node_class;
-pub(crate) use node_pool::{node, node_pool};
+pub(crate) use node_overlay::node_overlay;
+pub(crate) use node_pool::{csi_node, node, node_claim, node_pool};
 pub(crate) use path::{Checked, Fault, Path};
 
 fn replicas(count: Option<i32>, field: &str) -> Checked {

@@ -3,7 +3,8 @@
 //! <https://karpenter.sh/docs/concepts/nodepools/>.
 
 use k8s_openapi::api::core::v1::Node;
-use supercargo_models::kubernetes::{Budget, NodePool, NodeSelectorRequirementWithMinValues};
+use k8s_openapi::api::storage::v1::CSINode;
+use supercargo_models::kubernetes::{Budget, NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
 
 use super::names::{label_key, label_value, labels};
 use super::path::{Checked, Path};
@@ -70,10 +71,25 @@ fn reserved_key(key: &str, path: &Path<'_>) -> Checked {
 }
 
 fn pool_requirement(requirement: &NodeSelectorRequirementWithMinValues, path: &Path<'_>) -> Checked {
-    label_key(&requirement.key, &path.key("key"))?;
     reserved_key(&requirement.key, &path.key("key"))?;
     let values = requirement.values.as_deref().unwrap_or_default();
     let operator = requirement.operator.as_str();
+    offering_requirement(&requirement.key, operator, values, path)?;
+    if let Some(minimum) = requirement.min_values {
+        let path = path.key("minValues");
+        if !(1..=50).contains(&minimum) {
+            return path.fail(format!("{minimum} is not in the range 1 to 50"));
+        }
+        if operator == "In" && (minimum as usize) > values.len() {
+            return path.fail(format!("{minimum} is more than the {} values that In allows", values.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks key, operator and values of a requirement on an offering.
+pub(super) fn offering_requirement(key: &str, operator: &str, values: &[String], path: &Path<'_>) -> Checked {
+    label_key(key, &path.key("key"))?;
     let list = path.key("values");
     match operator {
         "In" if values.is_empty() => return list.fail("operator In needs at least one value"),
@@ -99,15 +115,6 @@ fn pool_requirement(requirement: &NodeSelectorRequirementWithMinValues, path: &P
             return path
                 .key("operator")
                 .fail(format!("{operator:?} is not one of In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte and Lte"));
-        }
-    }
-    if let Some(minimum) = requirement.min_values {
-        let path = path.key("minValues");
-        if !(1..=50).contains(&minimum) {
-            return path.fail(format!("{minimum} is not in the range 1 to 50"));
-        }
-        if operator == "In" && (minimum as usize) > values.len() {
-            return path.fail(format!("{minimum} is more than the {} values that In allows", values.len()));
         }
     }
     Ok(())
@@ -152,6 +159,17 @@ fn budget(budget: &Budget, path: &Path<'_>) -> Checked {
     duration(budget.duration.as_deref(), false, &path.key("duration"))
 }
 
+/// Checks a machine that was ordered.
+pub(crate) fn node_claim(claim: &NodeClaim) -> Checked {
+    let root = Path::ROOT;
+    let status = root.key("status");
+    amounts(claim.status.allocatable.as_ref(), &status.key("allocatable"))?;
+    amounts(claim.status.capacity.as_ref(), &status.key("capacity"))?;
+    let spec = root.key("spec");
+    taints(claim.spec.taints.as_deref(), &spec.key("taints"))?;
+    taints(claim.spec.startup_taints.as_deref(), &spec.key("startupTaints"))
+}
+
 /// Checks a node that is there.
 pub(crate) fn node(node: &Node) -> Checked {
     let root = Path::ROOT;
@@ -162,6 +180,18 @@ pub(crate) fn node(node: &Node) -> Checked {
     }
     let spec = root.key("spec");
     taints(node.spec.as_ref().and_then(|spec| spec.taints.as_deref()), &spec.key("taints"))
+}
+
+/// Checks what the volume drivers of a node say.
+pub(crate) fn csi_node(node: &CSINode) -> Checked {
+    let spec = Path::ROOT.key("spec");
+    let list = spec.key("drivers");
+    for (index, driver) in node.spec.drivers.iter().enumerate() {
+        if let Some(count) = driver.allocatable.as_ref().and_then(|most| most.count).filter(|count| *count < 0) {
+            return list.index(index).key("allocatable").key("count").fail(format!("{count} is negative"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

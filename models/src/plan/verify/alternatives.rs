@@ -7,6 +7,7 @@ use super::offerings::{PRICE_TOLERANCE, find};
 use super::pool_rules::{Usage, holds, load};
 use super::spread::Count;
 use super::state::{Machine, State};
+use super::volumes::Attachments;
 use super::world::Offer;
 use crate::plan::types::Alternative;
 
@@ -15,7 +16,7 @@ pub(super) fn check(state: &State, usage: &[Usage], spreads: &[Count], findings:
     let mut offers: HashMap<(usize, &str, &str, &str), Result<Offer, String>> = HashMap::new();
     for machine in &state.machines {
         let Some((node, chosen)) = &machine.planned else { continue };
-        let (asked, profiles) = load(state, &machine.pods);
+        let load = load(state, &machine.pods);
         let mut last = f64::NEG_INFINITY;
         for alternative in &node.alternatives {
             let key = (
@@ -27,10 +28,10 @@ pub(super) fn check(state: &State, usage: &[Usage], spreads: &[Count], findings:
             let offer = offers.entry(key).or_insert_with(|| offer(state, chosen.pool, alternative));
             let refusal = match offer {
                 Err(message) => Some(message.clone()),
-                Ok(offer) if (offer.offering.price - alternative.hourly_price).abs() > PRICE_TOLERANCE => {
-                    Some(format!("costs ${}/h, not ${}/h", offer.offering.price, alternative.hourly_price))
+                Ok(offer) if (offer.price - alternative.hourly_price).abs() > PRICE_TOLERANCE => {
+                    Some(format!("costs ${}/h, not ${}/h", offer.price, alternative.hourly_price))
                 }
-                Ok(offer) if !holds(state, offer, &asked, &profiles) => Some("can't hold the node's pods".to_owned()),
+                Ok(offer) if !holds(state, offer, &load) => Some("can't hold the node's pods".to_owned()),
                 Ok(offer) => across(state, machine, chosen, offer, usage, spreads),
             };
             let refusal =
@@ -84,6 +85,8 @@ fn across(
         allocatable: machine.allocatable,
         taken: machine.taken.clone(),
         ports: Vec::new(),
+        volumes: Attachments::default(),
+        most_volumes: machine.most_volumes,
         pods: Vec::new(),
         planned: None,
     };

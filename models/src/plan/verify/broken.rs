@@ -35,6 +35,8 @@ pub enum Rule {
     Taints,
     /// Volumes can be reached.
     Volumes,
+    /// No more volumes on a node than its drivers can attach.
+    VolumeLimits,
     /// No two pods of a node want the same host port.
     HostPorts,
     /// Topology spread constraints with `DoNotSchedule`.
@@ -73,6 +75,7 @@ impl fmt::Display for Rule {
             Rule::NodeAffinity => "node affinity",
             Rule::Taints => "taints",
             Rule::Volumes => "volumes",
+            Rule::VolumeLimits => "volume limits",
             Rule::HostPorts => "host ports",
             Rule::Spread => "topology spread",
             Rule::PodAffinity => "pod affinity",

@@ -20,6 +20,7 @@ pub(super) struct Settings {
     eviction: BTreeMap<String, String>,
     root_volume: Option<i64>,
     local_disks: bool,
+    more_volumes: i64,
 }
 
 fn text(value: &Value) -> String {
@@ -41,9 +42,11 @@ impl Settings {
         let root = disks
             .iter()
             .find(|disk| disk["rootVolume"] == Value::Bool(true))
-            .or_else(|| disks.iter().find(|disk| disk["deviceName"] == "/dev/xvda"))
-            .map(|disk| &disk["ebs"]["volumeSize"])
-            .filter(|size| !size.is_null());
+            .or_else(|| disks.iter().find(|disk| disk["deviceName"] == "/dev/xvda"));
+        let of_ebs = |disk: &Value| i64::from(!disk["ebs"].is_null());
+        let volumes: i64 = disks.iter().map(of_ebs).sum();
+        let more_volumes = volumes - root.map_or(0, of_ebs);
+        let root = root.map(|disk| &disk["ebs"]["volumeSize"]).filter(|size| !size.is_null());
         Ok(Settings {
             max_pods: kubelet["maxPods"].as_i64(),
             pods_per_core: kubelet["podsPerCore"].as_i64().filter(|most| *most > 0),
@@ -52,6 +55,7 @@ impl Settings {
             eviction: eviction.into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect(),
             root_volume: root.map(|size| read("ephemeral-storage", &text(size))).transpose()?,
             local_disks: spec["instanceStorePolicy"] == "RAID0",
+            more_volumes,
         })
     }
 
@@ -72,6 +76,12 @@ impl Settings {
             Some(gigabytes) if self.local_disks => gigabytes * 1_000_000_000,
             _ => self.root_volume.unwrap_or(20 * GIB),
         }
+    }
+
+    /// The most EBS volumes of pods on a machine that takes so many beside its root volume: those of the class are taken off,
+    /// and the driver reports at least one.
+    pub(super) fn volumes(&self, beside_root: i64) -> i64 {
+        (beside_root - self.more_volumes).max(1)
     }
 
     /// What pods can't use of a resource of which there is so much.

@@ -13,6 +13,7 @@ pub(super) fn check(state: &State, findings: &mut Findings) {
         admission(state, machine, findings);
         capacity(state, machine, findings);
         ports(state, machine, findings);
+        attachments(state, machine, findings);
     }
 }
 
@@ -68,5 +69,17 @@ fn ports(state: &State, machine: &Machine, findings: &mut Findings) {
             }
         }
         taken.extend(&profile.ports);
+    }
+}
+
+fn attachments(state: &State, machine: &Machine, findings: &mut Findings) {
+    let mut volumes = machine.volumes.clone();
+    for &(at, count) in &machine.pods {
+        volumes.add(&state.world.profiles[at], count);
+    }
+    let pods = machine.pods.iter().map(|&(at, _)| &state.world.profiles[at]);
+    if let Some((driver, count, most)) = volumes.exceed(machine.most_volumes, pods) {
+        let message = format!("{count} volumes of {driver}, of which {most} can be attached");
+        findings.add(Rule::VolumeLimits, machine.name, message);
     }
 }

@@ -40,10 +40,6 @@ pub(super) fn of_node<'a>(
         findings.add(Rule::Offering, &node.name, message);
         return None;
     };
-    if (offering.price - node.hourly_price).abs() > PRICE_TOLERANCE {
-        let message = format!("costs ${}/h in the catalogue, ${}/h in the plan", offering.price, node.hourly_price);
-        findings.add(Rule::Price, &node.name, message);
-    }
     if !world.buys(&offering.capacity_type) {
         findings.add(Rule::CapacityType, &node.name, format!("{} was not asked for", offering.capacity_type));
     }
@@ -71,6 +67,10 @@ pub(super) fn of_node<'a>(
         [stated, ..] => choices.iter().copied().find(suits).unwrap_or(*stated),
     };
     let offer = world.offer(pool, kind, offering, Some(&node.name));
+    if (offer.price - node.hourly_price).abs() > PRICE_TOLERANCE {
+        let message = format!("costs ${}/h, ${}/h in the plan", offer.price, node.hourly_price);
+        findings.add(Rule::Price, &node.name, message);
+    }
     if let Some(requirement) = world.pools[pool].refuses(&offer.labels, world.catalog) {
         let values = requirement.values.as_deref().unwrap_or_default().join(", ");
         let found = offer.labels.get(&requirement.key).unwrap_or("nothing");

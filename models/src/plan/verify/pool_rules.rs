@@ -9,6 +9,7 @@ use super::offerings::unit;
 use super::profile::Profile;
 use super::state::{Machine, State};
 use super::supply::Pool;
+use super::volumes::Attachments;
 use super::world::Offer;
 
 /// What the nodes of each pool have together, those that are there included.
@@ -129,19 +130,19 @@ pub(super) fn has_room(state: &State, offer: &Offer, usage: &[Usage]) -> bool {
 
 /// Whether the pod alone could stand on a fresh node of the offer, `minValues` included.
 pub(super) fn admits(state: &State, profile: &Profile, offer: &Offer) -> bool {
-    state.world.fits_alone(profile, offer) && lacking(state, offer.pool, &profile.requests, &[profile]).is_none()
+    state.world.fits_alone(profile, offer) && lacking(state, offer.pool, &Load::of([(profile, 1)])).is_none()
 }
 
 /// The first requirement of the pool for which too few values are left among the offerings that could hold these pods:
 /// its key, how many are left, and how many must be.
-fn lacking<'s>(state: &'s State, pool: usize, asked: &Amounts, profiles: &[&Profile]) -> Option<(&'s str, usize, u32)> {
+fn lacking<'s>(state: &'s State, pool: usize, load: &Load) -> Option<(&'s str, usize, u32)> {
     let (requirements, first) = (state.world.pools[pool].requirements, state.world.pools[pool].first);
     let wanting = requirements.iter().filter_map(|requirement| Some((requirement, requirement.min_values?)));
     let mut hosts: Option<Vec<&Offer>> = None;
     for (requirement, least) in wanting {
         let hosts = hosts.get_or_insert_with(|| {
             let offers = state.offers().iter().filter(|offer| state.world.pools[offer.pool].first == first);
-            offers.filter(|offer| holds(state, offer, asked, profiles)).collect()
+            offers.filter(|offer| holds(state, offer, load)).collect()
         });
         let values: BTreeSet<&str> = hosts.iter().filter_map(|offer| offer.labels.get(&requirement.key)).collect();
         if (values.len() as u64) < u64::from(least) {
@@ -152,38 +153,54 @@ fn lacking<'s>(state: &'s State, pool: usize, asked: &Amounts, profiles: &[&Prof
 }
 
 /// Whether a fresh node of the offer holds all these pods, as far as one node's rules go.
-pub(super) fn holds(state: &State, offer: &Offer, asked: &Amounts, profiles: &[&Profile]) -> bool {
+pub(super) fn holds(state: &State, offer: &Offer, load: &Load) -> bool {
     let free = |port| !offer.ports.iter().any(|taken| taken.conflicts(port));
-    asked.exceeds(&offer.room).is_none()
-        && profiles.iter().all(|profile| {
+    load.asked.exceeds(&offer.room).is_none()
+        && load.pods.iter().all(|profile| {
             profile.admitted(&offer.labels, state.world.pools[offer.pool].taints) && profile.ports.iter().all(free)
         })
+        && state.world.attaches(offer, &load.pods, &load.volumes)
 }
 
-/// Pods that wait on one planned machine: what they ask for, and their profiles.
-pub(super) fn load<'s>(state: &'s State, pods: &[(usize, u32)]) -> (Amounts, Vec<&'s Profile<'s>>) {
-    let mut asked = Amounts::default();
-    for &(at, count) in pods {
-        asked.add(&state.world.profiles[at].requests, i64::from(count));
+/// Pods on one node: what they ask for, and their profiles.
+#[derive(Debug)]
+pub(super) struct Load<'s> {
+    asked: Amounts,
+    pods: Vec<&'s Profile<'s>>,
+    volumes: Attachments,
+}
+
+impl<'s> Load<'s> {
+    fn of(pods: impl IntoIterator<Item = (&'s Profile<'s>, u32)>) -> Self {
+        let mut load = Load { asked: Amounts::default(), pods: Vec::new(), volumes: Attachments::default() };
+        for (profile, count) in pods {
+            load.asked.add(&profile.requests, i64::from(count));
+            load.volumes.add(profile, count);
+            load.pods.push(profile);
+        }
+        load
     }
-    (asked, pods.iter().map(|&(at, _)| &state.world.profiles[at]).collect())
+}
+
+/// Pods that wait on one planned machine.
+pub(super) fn load<'s>(state: &'s State, pods: &[(usize, u32)]) -> Load<'s> {
+    Load::of(pods.iter().map(|&(at, count)| (&state.world.profiles[at], count)))
 }
 
 /// The key that leaves too few values, how many it leaves and how many it should; `None` where all leave enough.
 type Lack<'a> = Option<(&'a str, usize, u32)>;
 
 /// A pool, and what a node of it holds.
-type Load<'a> = (usize, &'a [(usize, u32)]);
+type Held<'a> = (usize, &'a [(usize, u32)]);
 
 /// `minValues` of each planned node.
 pub(super) fn check_min_values(state: &State, findings: &mut Findings) {
-    let mut judged: HashMap<Load, Lack> = HashMap::new();
+    let mut judged: HashMap<Held, Lack> = HashMap::new();
     for machine in &state.machines {
         let Some((_, offer)) = &machine.planned else { continue };
-        let lack = *judged.entry((offer.pool, &machine.pods)).or_insert_with(|| {
-            let (asked, profiles) = load(state, &machine.pods);
-            lacking(state, offer.pool, &asked, &profiles)
-        });
+        let lack = *judged
+            .entry((offer.pool, &machine.pods))
+            .or_insert_with(|| lacking(state, offer.pool, &load(state, &machine.pods)));
         if let Some((key, left, least)) = lack {
             let pool = state.world.pools[offer.pool].name;
             let message = format!("{left} values of {key} could hold its pods, NodePool {pool} wants {least}");

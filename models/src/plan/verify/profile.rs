@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodAffinityTerm, PodSpec, Toleration
 
 use super::amounts::{Amounts, Table, pod_requests};
 use super::matching::{Labels, Selector, any_term, node_affinity_holds, untolerated};
-use super::volumes::{Reach, Volumes};
+use super::volumes::{Reach, Volume, Volumes};
 
 /// Who a pod is, so far as others select it.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,8 @@ pub(super) struct Profile<'a> {
     pub(super) ports: Vec<HostPort>,
     /// Where its volumes can be reached.
     pub(super) reach: Vec<Reach<'a>>,
+    /// Volumes that its node must attach.
+    pub(super) volumes: Vec<Volume>,
     /// Required pod affinity.
     pub(super) affinity: Vec<Term>,
     /// Required pod anti-affinity.
@@ -126,6 +128,7 @@ impl<'a> Profile<'a> {
             requests: pod_requests(table, spec)?,
             ports: host_ports(spec),
             reach: volumes.reach(identity.namespace, spec),
+            volumes: volumes.attached(identity.namespace, spec),
             affinity: terms(affinity),
             anti_affinity: terms(anti_affinity),
             spreads: spec

@@ -1,7 +1,7 @@
 //! The final state that a plan leads to: every node, with what stands on it.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::Taint;
 
@@ -9,7 +9,8 @@ use super::amounts::Amounts;
 use super::broken::{Findings, Rule};
 use super::matching::{HOSTNAME, Labels};
 use super::profile::{HostPort, Identity, Profile};
-use super::world::{Offer, World};
+use super::volumes::Attachments;
+use super::world::{Offer, Overhead, World};
 use super::{account, offerings};
 use crate::kubernetes::PodGroup;
 use crate::plan::types::{Plan, PlannedNode};
@@ -29,6 +30,10 @@ pub(super) struct Machine<'a> {
     pub(super) taken: Amounts,
     /// Host ports that those take.
     pub(super) ports: Vec<HostPort>,
+    /// Volumes of those.
+    pub(super) volumes: Attachments,
+    /// The most volumes, by driver.
+    pub(super) most_volumes: &'a BTreeMap<String, i64>,
     /// Waiting pods on it: profile and count.
     pub(super) pods: Vec<(usize, u32)>,
     /// The plan's entry and its offering, if it is to be bought.
@@ -107,13 +112,16 @@ impl<'a> State<'a> {
                 findings.add(Rule::Pods, &node.name, "is to be bought but holds no waiting pod");
             }
             if let Some(offer) = offerings::of_node(world, node, &pods, findings) {
+                let kind = world.gives(offer.pool, offer.kind);
                 state.machines.push(Machine {
                     name: &node.name,
                     labels: offer.labels,
                     taints: world.pools[offer.pool].taints,
-                    allocatable: &world.gives(offer.pool, offer.kind).allocatable,
+                    allocatable: &kind.allocatable,
                     taken: offer.overhead.clone(),
                     ports: offer.ports.clone(),
+                    volumes: offer.volumes.clone(),
+                    most_volumes: &kind.volumes,
                     pods,
                     planned: Some((node, offer)),
                 });
@@ -128,10 +136,12 @@ impl<'a> State<'a> {
         }
         for node in world.existing.iter().filter(|node| !node.leaving) {
             let labels = Labels { name: node.name, offering: None, base: node.labels() };
-            let (mut taken, mut ports) = world.daemons_on(&labels, node.taints(), node.served());
+            let Overhead { amounts: mut taken, mut ports, mut volumes } =
+                world.daemons_on(&labels, node.taints(), node.served());
             for &bound in node.bound() {
                 taken.add(&world.profiles[bound].requests, 1);
                 ports.extend(world.profiles[bound].ports.iter().cloned());
+                volumes.add(&world.profiles[bound], 1);
             }
             let machine = state.machines.len();
             for &profile in node.bound() {
@@ -144,6 +154,8 @@ impl<'a> State<'a> {
                 allocatable: &node.kind.allocatable,
                 taken,
                 ports,
+                volumes,
+                most_volumes: &node.kind.volumes,
                 pods: on_existing.remove(node.name).unwrap_or_default(),
                 planned: None,
             });

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{PodSpec, Taint};
+use k8s_openapi::api::core::v1::{Node, PodSpec, Taint};
+use k8s_openapi::api::storage::v1::CSINode;
 
 use super::amounts::{Amounts, CPU, MEMORY, PODS, Table, read, read_map};
 use super::kubelet::Settings;
 use super::matching::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Labels, NODE_POOL, OfferingLabels, ZONE, obeys};
+use super::volumes::EBS;
 use crate::catalog::{Catalog, InstanceType, Offering};
 use crate::kubernetes::{NodePool, NodeSelectorRequirementWithMinValues};
 
@@ -19,6 +21,8 @@ pub(super) struct Kind {
     pub(super) capacity: Amounts,
     /// `status.allocatable`, which pods share.
     pub(super) allocatable: Amounts,
+    /// By driver: the most volumes that can be attached; no limit where a driver is missing.
+    pub(super) volumes: BTreeMap<String, i64>,
 }
 
 impl Kind {
@@ -28,7 +32,9 @@ impl Kind {
     /// (<https://karpenter.sh/docs/reference/settings/>, `vmMemoryOverheadPercent`). Reserved CPU: 6 % of the first
     /// core, 1 % of the second, 0.5 % of the next two, 0.25 % of the rest; reserved memory: 11 MiB a pod and 255 MiB
     /// (<https://github.com/awslabs/amazon-eks-ami>, kubelet setup). Eviction: 100 MiB. The root volume has 20 GiB, of
-    /// which 1 GiB is reserved and 10 % kept free. The node class may say otherwise (see [`Settings`]).
+    /// which 1 GiB is reserved and 10 % kept free. Volumes: what EC2 states, less the root volume
+    /// (<https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-limits.html>). The node class may say otherwise (see
+    /// [`Settings`]).
     pub(super) fn new(table: &mut Table, instance: &InstanceType, settings: &Settings) -> Result<Self, String> {
         let vcpu = i64::from(instance.vcpu);
         let pods = settings.pods(vcpu, i64::from(instance.max_pods));
@@ -59,7 +65,14 @@ impl Kind {
             }
             allocatable.set(table.column(name), amount);
         }
-        Ok(Kind { capacity, allocatable })
+        let mut volumes = BTreeMap::new();
+        if let Some(stated) = instance.max_volume_attachments {
+            // The driver counts at most 39 devices on a machine of Xen, the root volume among them.
+            let xen = instance.labels.get("karpenter.k8s.aws/instance-hypervisor").map(String::as_str) == Some("xen");
+            let stated = i64::from(if xen { stated.min(38) } else { stated });
+            volumes.insert(EBS.to_owned(), settings.volumes(stated));
+        }
+        Ok(Kind { capacity, allocatable, volumes })
     }
 }
 
@@ -247,15 +260,21 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// Reads what a node that is there offers and has.
-pub(super) fn existing(table: &mut Table, node: &k8s_openapi::api::core::v1::Node) -> Result<Kind, String> {
+/// Reads what a node that is there offers and has, and what its volume drivers say.
+pub(super) fn existing(table: &mut Table, node: &Node, drivers: &[CSINode]) -> Result<Kind, String> {
     let status = node.status.as_ref();
     let capacity = status.and_then(|status| status.capacity.as_ref());
     let allocatable = status.and_then(|status| status.allocatable.as_ref()).or(capacity);
     let capacity = capacity.or(allocatable);
+    let own = drivers.iter().filter(|drivers| drivers.metadata.name == node.metadata.name);
+    let stated = own.flat_map(|drivers| &drivers.spec.drivers).filter_map(|driver| {
+        let count = driver.allocatable.as_ref()?.count?;
+        Some((driver.name.clone(), i64::from(count)))
+    });
     Ok(Kind {
         capacity: read_map(table, capacity.into_iter().flatten())?,
         allocatable: read_map(table, allocatable.into_iter().flatten())?,
+        volumes: stated.collect(),
     })
 }
 

@@ -9,10 +9,11 @@ use super::amounts::{Amounts, Table};
 use super::broken::{Findings, Rule};
 use super::kubelet::Settings;
 use super::matching::{Labels, NODE_POOL};
+use super::overlays::Overlays;
 use super::profile::{HostPort, Identity, Profile};
 use super::supply::{Kind, Pool, asked, existing};
-use super::volumes::Volumes;
-use super::{VerifyOptions, matching};
+use super::volumes::{Attachments, Volumes};
+use super::{VerifyOptions, claims, matching};
 use crate::catalog::{Catalog, Offering};
 use crate::kubernetes::Snapshot;
 use crate::plan::types::Plan;
@@ -30,6 +31,8 @@ pub(super) struct World<'a> {
     kinds: Vec<Vec<Kind>>,
     /// By pool: its node class, as an index into `kinds`.
     class_of: Vec<usize>,
+    /// What overlays change of that, and of prices.
+    overlays: Overlays<'a>,
     /// Position of each instance type.
     kind_of: HashMap<&'a str, usize>,
     /// The pools.
@@ -42,11 +45,11 @@ pub(super) struct World<'a> {
     daemons: Vec<(Profile<'a>, Vec<Toleration>)>,
     /// Labels of each namespace.
     pub(super) namespaces: BTreeMap<&'a str, BTreeMap<String, String>>,
-    /// Nodes that are there.
+    /// Nodes that are there or under way.
     pub(super) existing: Vec<Existing<'a>>,
 }
 
-/// A node that is there.
+/// A node that is there or under way.
 #[derive(Debug)]
 pub(super) struct Existing<'a> {
     /// The object.
@@ -101,6 +104,8 @@ pub(super) struct Offer<'a> {
     pub(super) kind: usize,
     /// The offering.
     pub(super) offering: &'a Offering,
+    /// Dollars an hour, overlays counted in.
+    pub(super) price: f64,
     /// Labels of its nodes.
     pub(super) labels: Labels<'a>,
     /// What the daemons that land on it take.
@@ -109,6 +114,19 @@ pub(super) struct Offer<'a> {
     pub(super) room: Amounts,
     /// Host ports that daemons take.
     pub(super) ports: Vec<HostPort>,
+    /// Volumes that daemons have attached.
+    pub(super) volumes: Attachments,
+}
+
+/// What the daemons of a node take.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overhead {
+    /// Amounts.
+    pub(super) amounts: Amounts,
+    /// Host ports.
+    pub(super) ports: Vec<HostPort>,
+    /// Volumes.
+    pub(super) volumes: Attachments,
 }
 
 /// The name of a node that isn't planned: no pod selects it.
@@ -171,7 +189,7 @@ impl<'a> World<'a> {
                 Some(Err(message)) => note(pool.class, message),
             }
         }
-        let mut kinds = Vec::new();
+        let mut kinds: Vec<Vec<Kind>> = Vec::new();
         for settings in &settings {
             let mut of_class = Vec::with_capacity(catalog.instance_types.len());
             for instance in &catalog.instance_types {
@@ -181,6 +199,17 @@ impl<'a> World<'a> {
                 }
             }
             kinds.push(of_class);
+        }
+        let mut overlays = Overlays::default();
+        if !snapshot.node_overlays.is_empty() {
+            match Overlays::read(snapshot, catalog, &pools) {
+                Ok(read) => overlays = read,
+                Err((name, message)) => note(name, message),
+            }
+            let gives = |pool: usize, kind: usize| kinds.get(*class_of.get(pool)?)?.get(kind).cloned();
+            if let Err(message) = overlays.extend(&mut table, gives) {
+                note("NodeOverlay", message);
+            }
         }
         let mut profiles = Vec::with_capacity(snapshot.pending.len() + snapshot.bound.len());
         for group in &snapshot.pending {
@@ -227,15 +256,36 @@ impl<'a> World<'a> {
         let mut existing_nodes = Vec::new();
         for node in &snapshot.nodes {
             let name = node.metadata.name.as_deref().unwrap_or_default();
-            match existing(&mut table, node) {
+            let claim = claims::starting(&snapshot.node_claims, node);
+            let mut read = existing(&mut table, node, &snapshot.csi_nodes);
+            if let Some(claim) = claim {
+                let promised = claims::kind(&mut table, claim, catalog, &snapshot.node_classes);
+                read = read.and_then(|said| Ok(claims::complete(said, promised?)));
+            }
+            match read {
                 Ok(kind) => existing_nodes.push(Existing {
                     name,
                     labels: node.metadata.labels.as_ref().map_or(Cow::Borrowed(&EMPTY), Cow::Borrowed),
-                    taints: taints_of(node),
+                    taints: claims::lasting(taints_of(node), claim),
                     kind,
                     bound: bound_to.remove(name).unwrap_or_default(),
                     served: served.remove(name).unwrap_or_default(),
                     leaving: node.metadata.deletion_timestamp.is_some(),
+                }),
+                Err(message) => note(name, message),
+            }
+        }
+        for claim in claims::under_way(&snapshot.node_claims, &snapshot.nodes) {
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            match claims::kind(&mut table, claim, catalog, &snapshot.node_classes) {
+                Ok(kind) => existing_nodes.push(Existing {
+                    name,
+                    labels: claims::labels(claim),
+                    taints: claim.spec.taints.clone().unwrap_or_default(),
+                    kind,
+                    bound: Vec::new(),
+                    served: BTreeSet::new(),
+                    leaving: false,
                 }),
                 Err(message) => note(name, message),
             }
@@ -254,6 +304,7 @@ impl<'a> World<'a> {
             table,
             kinds,
             class_of,
+            overlays,
             kind_of,
             pools,
             profiles,
@@ -266,7 +317,8 @@ impl<'a> World<'a> {
 
     /// What a node of an instance type gives in a pool.
     pub(super) fn gives(&self, pool: usize, kind: usize) -> &Kind {
-        &self.kinds[self.class_of[pool]][kind]
+        let overlaid = self.overlays.gives(self.pools[pool].first, kind);
+        overlaid.unwrap_or(&self.kinds[self.class_of[pool]][kind])
     }
 
     /// Index of an instance type.
@@ -282,26 +334,21 @@ impl<'a> World<'a> {
             .is_none_or(|allowed| allowed.iter().any(|capacity| capacity == capacity_type))
     }
 
-    /// What the daemons that land on a node take, and their host ports; without those that are there already.
-    pub(super) fn daemons_on(
-        &self,
-        labels: &Labels,
-        taints: &[Taint],
-        served: &BTreeSet<String>,
-    ) -> (Amounts, Vec<HostPort>) {
-        let mut overhead = Amounts::default();
-        let mut ports = Vec::new();
+    /// What the daemons that land on a node take; without those that are there already.
+    pub(super) fn daemons_on(&self, labels: &Labels, taints: &[Taint], served: &BTreeSet<String>) -> Overhead {
+        let mut overhead = Overhead::default();
         for (daemon, tolerations) in &self.daemons {
             if !served.contains(&daemon.name)
                 && daemon.likes(labels)
                 && daemon.reaches(labels)
                 && matching::untolerated(tolerations, taints).is_none()
             {
-                overhead.add(&daemon.requests, 1);
-                ports.extend(daemon.ports.iter().cloned());
+                overhead.amounts.add(&daemon.requests, 1);
+                overhead.ports.extend(daemon.ports.iter().cloned());
+                overhead.volumes.add(daemon, 1);
             }
         }
-        (overhead, ports)
+        overhead
     }
 
     /// A node of an offering for a pool, with the daemons that land on it.
@@ -314,10 +361,12 @@ impl<'a> World<'a> {
     ) -> Offer<'b> {
         let instance = &self.catalog.instance_types[kind];
         let labels = self.pools[pool].node_labels(self.catalog, instance, offering, name.unwrap_or(NAMELESS));
-        let (overhead, ports) = self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
+        let Overhead { amounts: overhead, ports, volumes } =
+            self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
         let mut room = self.gives(pool, kind).allocatable.clone();
         room.add(&overhead, -1);
-        Offer { pool, kind, offering, labels, overhead, room, ports }
+        let price = self.overlays.price(self.pools[pool].first, kind, offering);
+        Offer { pool, kind, offering, price, labels, overhead, room, ports, volumes }
     }
 
     /// Every offering that the pool allows.
@@ -337,11 +386,22 @@ impl<'a> World<'a> {
         offers
     }
 
+    /// Whether a fresh node of the offer can attach the volumes of these pods, besides those of its daemons.
+    pub(super) fn attaches(&self, offer: &Offer, pods: &[&Profile], volumes: &Attachments) -> bool {
+        let most = &self.gives(offer.pool, offer.kind).volumes;
+        volumes.and(&offer.volumes).exceed(most, pods.iter().copied()).is_none()
+    }
+
     /// Whether a pod alone could stand on a fresh node of the offer.
     pub(super) fn fits_alone(&self, profile: &Profile, offer: &Offer) -> bool {
         profile.requests.exceeds(&offer.room).is_none()
             && profile.admitted(&offer.labels, self.pools[offer.pool].taints)
             && !profile.ports.iter().any(|port| offer.ports.iter().any(|taken| taken.conflicts(port)))
+            && (profile.volumes.is_empty() || {
+                let mut volumes = Attachments::default();
+                volumes.add(profile, 1);
+                self.attaches(offer, &[profile], &volumes)
+            })
     }
 }
 

@@ -6,14 +6,17 @@ use fixedbitset::FixedBitSet;
 use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::Taint;
 
+use super::attachments::Attachments;
 use super::forms::Form;
+use super::overlays::Overlays;
 use super::reading::Reading;
 use super::{BuildError, Options};
-use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity};
+use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity, volume_limit};
 use crate::kubernetes::quantity::{Resources, add};
 use crate::kubernetes::requirements::{Operator, Requirement, current_key};
 use crate::kubernetes::taints::{unloved, untolerated};
-use crate::kubernetes::{NodePool, NodeSelectorRequirementWithMinValues, Snapshot};
+use crate::kubernetes::volumes::{ATTACHABLE, EBS};
+use crate::kubernetes::{NodeClassReference, NodeSelectorRequirementWithMinValues, Snapshot};
 
 /// Label of the zone.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
@@ -24,7 +27,8 @@ pub const NODE_POOL: &str = "karpenter.sh/nodepool";
 /// Label of the node's own name.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 const REGION: &str = "topology.kubernetes.io/region";
-const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+/// Label of the instance type.
+pub(crate) const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 
 /// A pool with one choice of values for the labels that it leaves open.
 #[derive(Debug)]
@@ -87,13 +91,15 @@ pub(crate) struct Market {
     pub classes: IndexSet<Class>,
     /// By variant: toleration lists that its taints let in.
     pub tolerated: Vec<FixedBitSet>,
+    /// What a person should know.
+    pub notes: Vec<String>,
 }
 
 impl Market {
     /// A label of an offering's nodes.
     pub fn label<'a>(&'a self, catalog: &'a Catalog, host: &Host, key: &str) -> Option<&'a str> {
         let instance = &catalog.instance_types[host.instance as usize];
-        label(catalog, &self.variants[host.variant as usize], instance, Some(host.offering as usize), key)
+        label(catalog, &self.variants[host.variant as usize].labels, instance, Some(host.offering as usize), key)
     }
 
     /// Whether an offering admits a form and holds one unit of it.
@@ -122,10 +128,10 @@ fn is_known(key: &str, catalog_keys: &BTreeSet<&str>) -> bool {
         || prefix.ends_with("k8s.aws")
 }
 
-/// A label of an offering.
+/// A label of an offering, in a pool that gives its nodes these.
 pub(crate) fn label<'a>(
     catalog: &'a Catalog,
-    variant: &'a Variant,
+    of_pool: &'a BTreeMap<String, String>,
     instance: &'a InstanceType,
     offering: Option<usize>,
     key: &str,
@@ -135,7 +141,7 @@ pub(crate) fn label<'a>(
         CAPACITY_TYPE => offering.map(|index| instance.offerings[index].capacity_type.as_str()),
         INSTANCE_TYPE => Some(&instance.name),
         REGION => Some(&catalog.region),
-        _ => variant.labels.get(key).or_else(|| instance.labels.get(key)).map(String::as_str).or(match key {
+        _ => of_pool.get(key).or_else(|| instance.labels.get(key)).map(String::as_str).or(match key {
             "kubernetes.io/arch" => Some(&instance.arch),
             "kubernetes.io/os" => Some("linux"),
             "karpenter.sh/registered" | "karpenter.sh/initialized" => Some("true"),
@@ -144,7 +150,7 @@ pub(crate) fn label<'a>(
     }
 }
 
-fn of_offering(requirement: &Requirement) -> bool {
+pub(crate) fn of_offering(requirement: &Requirement) -> bool {
     requirement.key == ZONE || requirement.key == CAPACITY_TYPE
 }
 
@@ -199,7 +205,7 @@ fn variants(
                     .collect();
             }
         }
-        let kubelet = kubelet(snapshot, pool)?;
+        let kubelet = kubelet(snapshot, spec.node_class_ref.as_ref())?;
         let least = |one: &NodeSelectorRequirementWithMinValues| one.min_values.filter(|least| *least > 0);
         let least_values: Vec<(String, u32)> =
             spec.requirements.iter().filter_map(|one| Some((current_key(&one.key).to_owned(), least(one)?))).collect();
@@ -237,9 +243,12 @@ fn open_values(key: &str, limits: &[Requirement], reading: &Reading) -> BTreeSet
     values
 }
 
-/// Kubelet settings of the pool's class; a class that is not there says nothing.
-fn kubelet(snapshot: &Snapshot, pool: &NodePool) -> Result<KubeletSettings, BuildError> {
-    let Some(reference) = &pool.spec.template.spec.node_class_ref else { return Ok(KubeletSettings::default()) };
+/// Kubelet settings of a class; one that is not there says nothing.
+pub(crate) fn kubelet(
+    snapshot: &Snapshot,
+    reference: Option<&NodeClassReference>,
+) -> Result<KubeletSettings, BuildError> {
+    let Some(reference) = reference else { return Ok(KubeletSettings::default()) };
     let class = snapshot.node_classes.iter().find(|class| {
         class.pointer("/metadata/name").and_then(serde_json::Value::as_str) == Some(reference.name.as_str())
     });
@@ -256,11 +265,13 @@ pub(crate) fn market(
     catalog: &Catalog,
     options: &Options,
     reading: &mut Reading,
+    attachments: &Attachments,
     columns: &[String],
 ) -> Result<Market, BuildError> {
     let variants = variants(snapshot, catalog, options, reading)?;
     variants.iter().for_each(|variant| reading.note_taints(&variant.taints));
-    let mut market = Market::default();
+    let overlays = Overlays::new(snapshot, catalog)?;
+    let mut market = Market { notes: overlays.notes.clone(), ..Market::default() };
     let allowed = |capacity_type: &str| {
         options.capacity_types.as_ref().is_none_or(|types| types.iter().any(|one| one == capacity_type))
     };
@@ -277,7 +288,7 @@ pub(crate) fn market(
         let (by_offering, by_type): (Vec<_>, Vec<_>) = variant.requirements.iter().partition(|one| of_offering(one));
         let mut known_classes: HashMap<FixedBitSet, (u32, FixedBitSet)> = HashMap::new();
         for (instance_index, instance) in catalog.instance_types.iter().enumerate() {
-            let of_type = |key: &str| label(catalog, variant, instance, None, key);
+            let of_type = |key: &str| label(catalog, &variant.labels, instance, None, key);
             if !by_type.iter().all(|one| one.matches(of_type(&one.key))) {
                 continue;
             }
@@ -285,7 +296,7 @@ pub(crate) fn market(
             let mut based = false;
             let mut kinds: Vec<(FixedBitSet, u32)> = Vec::new();
             for (offering_index, offering) in instance.offerings.iter().enumerate() {
-                let of_this = |key: &str| label(catalog, variant, instance, Some(offering_index), key);
+                let of_this = |key: &str| label(catalog, &variant.labels, instance, Some(offering_index), key);
                 if !allowed(&offering.capacity_type) || !by_offering.iter().all(|one| one.matches(of_this(&one.key))) {
                     continue;
                 }
@@ -326,7 +337,16 @@ pub(crate) fn market(
                     Some((_, kind)) => *kind,
                     None => {
                         let kind = market.kinds.len() as u32;
-                        market.kinds.push(new_kind(instance, variant, reading, &daemons, columns)?);
+                        let devices = overlays.devices(variant.pool, instance_index);
+                        market.kinds.push(new_kind(
+                            instance,
+                            variant,
+                            devices,
+                            reading,
+                            &daemons,
+                            attachments,
+                            columns,
+                        )?);
                         kinds.push((daemons, kind));
                         kind
                     }
@@ -337,7 +357,9 @@ pub(crate) fn market(
                     offering: offering_index as u32,
                     kind,
                     class,
-                    price: billionths(offering.price),
+                    price: overlays
+                        .price(variant.pool, instance_index, offering_index)
+                        .unwrap_or_else(|| billionths(offering.price)),
                 });
             }
         }
@@ -358,16 +380,32 @@ pub(crate) fn daemons_on(reading: &Reading, labels: &FixedBitSet, tolerated: &Fi
         .collect()
 }
 
+/// Whether a column counts EBS volumes.
+pub(crate) fn is_ebs(column: &str) -> bool {
+    column.strip_prefix(ATTACHABLE) == Some(EBS)
+}
+
 fn new_kind(
     instance: &InstanceType,
     variant: &Variant,
+    devices: Option<&Resources>,
     reading: &Reading,
     daemons: &FixedBitSet,
+    attachments: &Attachments,
     columns: &[String],
 ) -> Result<Kind, BuildError> {
-    let allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
+    let mut allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
         BuildError::new(&format!("instance type {} in pool {}", instance.name, variant.name), error)
     })?;
+    let mut capacity = capacity(instance);
+    for (resource, amount) in devices.into_iter().flatten() {
+        capacity.insert(resource.clone(), *amount);
+        allocatable.insert(resource.clone(), *amount);
+        // Huge pages are cut from the memory.
+        if resource.starts_with("hugepages-") {
+            allocatable.entry("memory".to_owned()).and_modify(|memory| *memory = memory.saturating_sub(*amount).max(0));
+        }
+    }
     let mut taken = Resources::new();
     for index in daemons.ones() {
         add(&mut taken, &reading.daemons[index].requests);
@@ -377,7 +415,12 @@ fn new_kind(
     }
     let room = columns
         .iter()
-        .map(|name| allocatable.get(name).copied().unwrap_or(0) - taken.get(name).copied().unwrap_or(0))
+        .map(|name| {
+            let taken = taken.get(name).copied().unwrap_or(0);
+            let limit = is_ebs(name).then(|| volume_limit(instance, &variant.kubelet)).flatten();
+            let volumes = attachments.left(name, limit, taken);
+            volumes.unwrap_or_else(|| allocatable.get(name).copied().unwrap_or(0) - taken)
+        })
         .collect();
-    Ok(Kind { allocatable, daemons: taken, capacity: capacity(instance), room })
+    Ok(Kind { allocatable, daemons: taken, capacity, room })
 }

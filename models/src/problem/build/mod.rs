@@ -4,10 +4,13 @@
 //! (`standing`), and what pods and pools ask beyond that becomes rules (`crate::rules`). What is asked of labels is
 //! evaluated once for each distinct question, not once a pod and offering.
 
+mod attachments;
 mod draft;
 mod forms;
+mod machines;
 mod market;
 mod model;
+mod overlays;
 mod preferences;
 mod reading;
 mod standing;

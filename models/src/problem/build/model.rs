@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
 
+use super::attachments::Attachments;
 use super::draft::Draft;
 use super::forms::{Form, Places, Refused, forms};
 use super::market::{HOSTNAME, Host, Market, market};
@@ -115,11 +116,19 @@ impl<'a> Model<'a> {
     /// Where an object can't be understood; the error names object and field.
     pub fn new(snapshot: &'a Snapshot, catalog: &'a Catalog, options: &Options) -> Result<Model<'a>, BuildError> {
         let mut reading = read(snapshot, options)?;
-        let columns = columns(&reading);
-        let market = market(snapshot, catalog, options, &mut reading, &columns)?;
-        let standing = standing(snapshot, &mut reading, &columns)?;
+        let mut columns = columns(&reading);
+        let attachments = Attachments::new(snapshot, &reading, &columns);
+        let mut market = market(snapshot, catalog, options, &mut reading, &attachments, &columns)?;
+        let mut standing = standing(snapshot, catalog, &mut reading, &attachments, &columns)?;
+        for column in attachments.idle(&reading, &market, &standing, &columns).into_iter().rev() {
+            columns.remove(column);
+            market.kinds.iter_mut().for_each(|kind| _ = kind.room.remove(column));
+            standing.iter_mut().for_each(|node| _ = node.room.remove(column));
+        }
         let budgets = find_budgets(snapshot, &standing)?;
-        let places = Places { catalog, market: &market, standing: &standing, budgets: &budgets };
+        let nothing = Market::default();
+        let for_sale = if options.existing_only { &nothing } else { &market };
+        let places = Places { catalog, market: for_sale, standing: &standing, budgets: &budgets };
         let (forms, refused) = forms(snapshot, &reading, &places, &columns);
         let mut model = Model {
             snapshot,
@@ -142,6 +151,11 @@ impl<'a> Model<'a> {
     /// What pods would rather have, honoured or not.
     pub fn preferences(&self) -> &BTreeSet<Preference> {
         &self.reading.wishes.known
+    }
+
+    /// What a person should know of the objects: overlays that are not applied.
+    pub fn notes(&self) -> &[String] {
+        &self.market.notes
     }
 
     /// The workload of a group of waiting pods: kind, namespace and name.

@@ -15,7 +15,7 @@ use crate::kubernetes::quantity::Resources;
 use crate::kubernetes::requests::pod_requests;
 use crate::kubernetes::requirements::{NodeRequirements, Operator, RequirementError, Selector, current_key, read_term};
 use crate::kubernetes::taints::{Tolerates, daemon_tolerations, tolerations, unloved};
-use crate::kubernetes::volumes::Volumes;
+use crate::kubernetes::volumes::{ATTACHABLE, Volumes};
 use crate::kubernetes::{PodGroup, Snapshot};
 
 /// Where pods may stand, apart from their size.
@@ -116,6 +116,8 @@ pub(crate) struct Bound {
     pub apart: Vec<(String, usize)>,
     /// Namespace and name of its daemon set.
     pub daemon_set: Option<(String, String)>,
+    /// Driver and name of its volumes.
+    pub volumes: BTreeSet<(String, String)>,
     pub member: FixedBitSet,
 }
 
@@ -172,7 +174,8 @@ pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, Bu
         let namespace = daemon_set.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let Some(spec) = daemon_set.spec.template.spec.as_ref() else { continue };
         let object = format!("DaemonSet {namespace}/{name}");
-        let requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
+        let mut requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
+        add_volumes(&mut requests, &reader.volumes.attached(&namespace, &name, spec));
         let labels = node_requirements(spec).map_err(|error| BuildError::new(&object, error))?;
         let tolerations =
             daemon_tolerations(spec.tolerations.as_deref().unwrap_or_default(), spec.host_network.unwrap_or(false));
@@ -219,6 +222,7 @@ pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, Bu
             ports: host_ports(spec),
             apart,
             daemon_set,
+            volumes: reader.volumes.attached(namespace, pod.metadata.name.as_deref().unwrap_or_default(), spec),
             member: FixedBitSet::new(),
         };
         reader.reading.bound.push(bound);
@@ -267,6 +271,13 @@ pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, Bu
         bound.member = member;
     }
     Ok(reading)
+}
+
+/// Counts volumes as a resource of their driver.
+fn add_volumes(requests: &mut Resources, volumes: &BTreeSet<(String, String)>) {
+    for (driver, _) in volumes {
+        *requests.entry(format!("{ATTACHABLE}{driver}")).or_insert(0) += 1;
+    }
 }
 
 /// Namespaces with their labels; those that are only mentioned have the label that all have.
@@ -323,7 +334,8 @@ impl Reader<'_> {
         let mut ordinal = 0..;
         let mut next = || ordinal.next().unwrap_or_default();
         let failed = |error: RequirementError| BuildError::new(&object, error);
-        let requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
+        let mut requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
+        add_volumes(&mut requests, &self.volumes.attached(&group.namespace, "", spec));
         let mut requirements = node_requirements(spec).map_err(failed)?;
         // Spread counts nodes by selector and affinity, not by volumes or preferences.
         let counted = self.reading.labels.insert_full(requirements.clone()).0;

@@ -1,19 +1,22 @@
-//! Nodes that are there: what is left on them, and what stands there already.
+//! Machines that are there or under way: what is left on them, and what stands there already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fixedbitset::FixedBitSet;
-use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::BuildError;
-use super::market::{NODE_POOL, daemons_on};
+use super::attachments::Attachments;
+use super::machines::{Machine, machines};
+use super::market::{NODE_POOL, daemons_on, is_ebs};
 use super::reading::Reading;
+use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
-use crate::kubernetes::quantity::{Resources, resources};
-use crate::kubernetes::requirements::{NAME_FIELD, current_key};
+use crate::kubernetes::quantity::Resources;
+use crate::kubernetes::requirements::NAME_FIELD;
 use crate::kubernetes::taints::{unloved, untolerated};
+use crate::kubernetes::volumes::ATTACHABLE;
 
-/// A node that is there; in the order of the snapshot's nodes.
+/// A node that is there, or that is on its way; in the order of [`machines`].
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub name: String,
@@ -48,52 +51,22 @@ impl Standing {
     }
 }
 
-/// Whether a node takes pods: ready (or silent about it), not cordoned, not leaving.
-fn usable(node: &Node) -> bool {
-    let ready = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref())
-        .into_iter()
-        .flatten()
-        .find(|condition| condition.type_ == "Ready");
-    ready.is_none_or(|condition| condition.status == "True")
-        && !node.spec.as_ref().is_some_and(|spec| spec.unschedulable.unwrap_or(false))
-        && node.metadata.deletion_timestamp.is_none()
-}
-
-/// Reads all nodes of a snapshot.
+/// Reads all machines of a snapshot.
 pub(crate) fn standing(
     snapshot: &Snapshot,
+    catalog: &Catalog,
     reading: &mut Reading,
+    attachments: &Attachments,
     columns: &[String],
 ) -> Result<Vec<Standing>, BuildError> {
-    for taints in snapshot.nodes.iter().filter_map(|node| node.spec.as_ref()?.taints.as_ref()) {
-        reading.note_taints(taints);
-    }
+    let machines = machines(snapshot, catalog)?;
+    machines.iter().for_each(|machine| reading.note_taints(&machine.taints));
     let mut by_node: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, pod) in reading.bound.iter().enumerate() {
         by_node.entry(&pod.node).or_default().push(index);
     }
     let mut all = Vec::new();
-    for node in &snapshot.nodes {
-        let name = node.metadata.name.clone().unwrap_or_default();
-        let object = format!("Node {name}");
-        let mut labels: BTreeMap<String, String> = BTreeMap::new();
-        for (key, value) in node.metadata.labels.iter().flatten() {
-            labels.entry(current_key(key).to_owned()).or_insert_with(|| value.clone());
-        }
-        let taints: Vec<Taint> = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-        let status = node.status.as_ref();
-        let read = |list: Option<&BTreeMap<_, _>>| match list {
-            Some(list) => resources(list).map_err(|error| BuildError::new(&object, format!("status: {error}"))),
-            None => Ok(Resources::new()),
-        };
-        let capacity = read(status.and_then(|status| status.capacity.as_ref()))?;
-        let allocatable = match status.and_then(|status| status.allocatable.as_ref()) {
-            Some(list) => read(Some(list))?,
-            None => capacity.clone(),
-        };
+    for Machine { name, labels, taints, capacity, allocatable, ebs_volumes, usable, leaving } in machines {
         let pods = by_node.get(name.as_str()).cloned().unwrap_or_default();
         let lookup =
             |key: &str| if key == NAME_FIELD { Some(name.as_str()) } else { labels.get(key).map(String::as_str) };
@@ -120,9 +93,17 @@ pub(crate) fn standing(
             .map(|pod| &reading.bound[*pod].requests)
             .chain(coming.iter().map(|daemon| &reading.daemons[*daemon].requests));
         let taken: Vec<&Resources> = taken.collect();
+        let volumes: BTreeSet<&(String, String)> = pods.iter().flat_map(|pod| &reading.bound[*pod].volumes).collect();
         let room = columns
             .iter()
             .map(|column| {
+                if let Some(driver) = column.strip_prefix(ATTACHABLE) {
+                    let there = volumes.iter().filter(|(of, _)| of == driver).count() as i64;
+                    let coming = taken.iter().filter_map(|requests| requests.get(column)).sum::<i64>();
+                    let stated = attachments.stated(&name, column);
+                    let limit = stated.or_else(|| ebs_volumes.filter(|_| is_ebs(column)));
+                    return attachments.left(column, limit, there + coming).unwrap_or(0);
+                }
                 let used: i64 = if column == "pods" {
                     taken.len() as i64
                 } else {
@@ -149,18 +130,7 @@ pub(crate) fn standing(
             })
             .map(|(index, _)| index)
             .collect();
-        all.push(Standing {
-            usable: usable(node),
-            leaving: node.metadata.deletion_timestamp.is_some(),
-            name,
-            labels,
-            room,
-            capacity,
-            matching,
-            tolerated,
-            admits,
-            pods,
-        });
+        all.push(Standing { usable, leaving, name, labels, room, capacity, matching, tolerated, admits, pods });
     }
     Ok(all)
 }
