@@ -5,6 +5,7 @@ pub mod bench;
 pub mod catalog;
 pub mod completion;
 pub mod convert;
+pub mod crds;
 pub mod explain;
 pub mod export_model;
 pub mod plan;
@@ -33,6 +34,8 @@ pub enum Command {
     Completion(completion::CompletionArguments),
     /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
     Convert(convert::ConvertArguments),
+    /// Write the definitions of the custom resources as YAML.
+    Crds(crds::CrdsArguments),
     /// Check a plan against its objects, independently of what made it.
     Verify(verify::VerifyArguments),
 }
@@ -51,6 +54,7 @@ impl Command {
             Command::Catalog(arguments) => catalog::run(arguments, out),
             Command::Completion(arguments) => completion::run(arguments, out),
             Command::Convert(arguments) => convert::run(arguments, out),
+            Command::Crds(arguments) => crds::run(arguments, out),
             Command::Verify(arguments) => verify::run(arguments, out),
         }
     }

@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, PostParams};
 use serde_json::{Value, json};
+use supercargo::api::NodePool;
 
 use crate::fixture::{Corner, TEST, run, until};
 
@@ -46,34 +47,9 @@ async fn allow(corner: &Corner, account: &str, role: Value) {
         .await;
 }
 
-/// A NodePool for this test's pods alone; its definition is installed first, without a schema.
+/// A NodePool for this test's pods alone.
 async fn node_pool(corner: &Corner, categories: &[&str]) {
-    let definition: CustomResourceDefinition = serde_json::from_value(json!({
-        "metadata": {"name": "nodepools.karpenter.sh"},
-        "spec": {
-            "group": "karpenter.sh",
-            "scope": "Cluster",
-            "names": {"kind": "NodePool", "plural": "nodepools", "singular": "nodepool"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-            }}}],
-        },
-    }))
-    .unwrap();
-    let apply = PatchParams::apply("test").force();
-    Api::<CustomResourceDefinition>::all(corner.client.clone())
-        .patch("nodepools.karpenter.sh", &apply, &Patch::Apply(&definition))
-        .await
-        .unwrap();
-    let kind = ApiResource {
-        group: "karpenter.sh".into(),
-        version: "v1".into(),
-        api_version: "karpenter.sh/v1".into(),
-        kind: "NodePool".into(),
-        plural: "nodepools".into(),
-    };
-    let pools: Api<DynamicObject> = Api::all_with(corner.client.clone(), &kind);
-    until("node pools to be served", async || pools.list(&Default::default()).await.ok()).await;
+    corner.install_definitions().await;
     let pool = json!({
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodePool",
@@ -90,13 +66,41 @@ async fn node_pool(corner: &Corner, categories: &[&str]) {
             },
         }},
     });
-    // One that no other program would understand either.
-    let mut broken = pool.clone();
-    broken["metadata"]["name"] = json!(format!("{}-broken", corner.name));
-    broken["spec"]["weight"] = json!("heavy");
-    for pool in [pool, broken] {
-        pools.create(&PostParams::default(), &serde_json::from_value(pool).unwrap()).await.unwrap();
-    }
+    corner.create_all::<NodePool>(pool).await;
+}
+
+/// A Provisioner that no program understands; its definition is installed first, without a schema.
+async fn broken_provisioner(corner: &Corner) {
+    let definition: CustomResourceDefinition = serde_json::from_value(json!({
+        "metadata": {"name": "provisioners.karpenter.sh"},
+        "spec": {
+            "group": "karpenter.sh",
+            "scope": "Cluster",
+            "names": {"kind": "Provisioner", "plural": "provisioners", "singular": "provisioner"},
+            "versions": [{"name": "v1alpha5", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            }}}],
+        },
+    }))
+    .unwrap();
+    let definitions: Api<CustomResourceDefinition> = Api::all(corner.client.clone());
+    definitions.create(&PostParams::default(), &definition).await.unwrap();
+    let kind = ApiResource {
+        group: "karpenter.sh".into(),
+        version: "v1alpha5".into(),
+        api_version: "karpenter.sh/v1alpha5".into(),
+        kind: "Provisioner".into(),
+        plural: "provisioners".into(),
+    };
+    let provisioners: Api<DynamicObject> = Api::all_with(corner.client.clone(), &kind);
+    until("provisioners to be served", async || provisioners.list(&Default::default()).await.ok()).await;
+    let broken = json!({
+        "apiVersion": "karpenter.sh/v1alpha5",
+        "kind": "Provisioner",
+        "metadata": {"name": format!("{}-broken", corner.name)},
+        "spec": {"weight": "heavy"},
+    });
+    provisioners.create(&PostParams::default(), &serde_json::from_value(broken).unwrap()).await.unwrap();
 }
 
 /// Names of the pods of a part of a plan that are this test's.
@@ -110,6 +114,7 @@ fn own(corner: &Corner, nodes: &Value) -> Vec<String> {
 fn a_live_cluster_is_planned_for_with_list_alone() {
     run("live", async |corner| {
         node_pool(&corner, &["m"]).await;
+        broken_provisioner(&corner).await;
         corner.node("live-node", "2", "4Gi", &[]).await;
         corner.pod("holder", json!({"cpu": "1500m"}), json!({})).await;
         corner.bound("holder").await;
@@ -136,7 +141,7 @@ fn a_live_cluster_is_planned_for_with_list_alone() {
         }
 
         assert!(
-            words.contains("left out, because it cannot be understood: the cluster: NodePool live-broken"),
+            words.contains("left out, because it cannot be understood: the cluster: Provisioner live-broken"),
             "{words}"
         );
 

@@ -8,6 +8,8 @@ pub mod ports;
 pub mod quantity;
 pub mod requests;
 pub mod requirements;
+pub mod restricted;
+pub mod schema;
 mod snapshot;
 pub mod taints;
 pub mod volumes;
