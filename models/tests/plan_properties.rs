@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use supercargo_models::solver::Method;
 
 /// Cases where `SUPERCARGO_CASES` says nothing.
-const CASES: u64 = 2_000;
+const CASES: u64 = 1_500;
 /// Failures that are told of; one cause mostly breaks many cases.
 const TOLD: usize = 3;
 

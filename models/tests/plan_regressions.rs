@@ -498,3 +498,25 @@ fn no_node_holds_more_volumes_than_can_be_attached_to_it() {
          fewer of them, or allow other instance types in the pool"
     );
 }
+
+#[test]
+fn a_node_with_more_volumes_than_it_can_attach_takes_pods_that_have_none() {
+    let agent = json!({"metadata": {"name": "agent", "namespace": "kube-system"}, "spec": {"selector": {},
+        "template": {"spec": {"containers": [{"name": "main"}], "volumes": disks(1)["volumes"]}}}});
+    let drivers = json!({"metadata": {"name": "n0"}, "spec": {"drivers":
+        [{"name": "ebs.csi.aws.com", "nodeID": "i-0", "allocatable": {"count": 0}}]}});
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "250m", "256Mi", json!({})), workload("w1", 1, "250m", "256Mi", disks(1))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "1", "4Gi", json!({ZONE: "a"}), json!({}))],
+        daemon_sets: vec![serde_json::from_value(agent).unwrap()],
+        storage_classes: vec![serde_json::from_value(gp3()).unwrap()],
+        csi_nodes: vec![serde_json::from_value(drivers).unwrap()],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!(
+        (plan.existing_nodes[0].pods.as_slice(), plan.summary.new_nodes),
+        (["default/w0-0".to_owned()].as_slice(), 1)
+    );
+}

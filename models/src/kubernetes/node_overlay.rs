@@ -41,6 +41,9 @@ pub struct NodeOverlaySpec {
     /// What comes on top of the price or off it: dollars an hour (`+0.2`) or a share of it (`-10%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_adjustment: Option<String>,
+    /// A price as an expression, which newer versions know; it can't be evaluated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_expression: Option<String>,
     /// Extended resources that a node has besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<BTreeMap<String, Quantity>>,
@@ -64,7 +67,7 @@ pub enum PriceChange {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}: {problem}")]
 pub struct PriceChangeError {
-    /// `spec.price` or `spec.priceAdjustment`.
+    /// `spec.price`, `spec.priceAdjustment` or `spec.priceExpression`.
     pub field: &'static str,
     /// What is wrong with it, and what would be right.
     pub problem: String,
@@ -74,9 +77,13 @@ impl NodeOverlay {
     /// What it makes of prices; `None` where it leaves them as they are.
     ///
     /// # Errors
-    /// Where both fields are given, or one is not of the form that the API demands.
+    /// Where both fields are given, one is not of the form that the API demands, or the price is an expression.
     pub fn price_change(&self) -> Result<Option<PriceChange>, PriceChangeError> {
         let error = |field, problem| Err(PriceChangeError { field, problem });
+        if self.spec.price_expression.is_some() {
+            let problem = "can't be evaluated here; use price or priceAdjustment".to_owned();
+            return error("spec.priceExpression", problem);
+        }
         match (&self.spec.price, &self.spec.price_adjustment) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => error("spec.price", "price and priceAdjustment exclude each other".to_owned()),
@@ -156,6 +163,7 @@ mod tests {
         for text in ["", "+", "%", "+%", "5%", "0.2", "-101%", "-100.1%", "+1e3", "+-1", "+inf"] {
             assert!(change("priceAdjustment", text).is_err(), "{text}");
         }
+        assert!(change("priceExpression", "self.price * 0.9").is_err());
         let both = NodeOverlaySpec {
             price: Some("1".to_owned()),
             price_adjustment: Some("+1".to_owned()),

@@ -26,7 +26,9 @@ const AT_FIRST: [&str; 4] = [
 
 /// Whether a claim has become a node.
 fn is_of(claim: &NodeClaim, node: &Node) -> bool {
-    let same = |own: &Option<String>, other: Option<&String>| own.as_ref().is_some_and(|own| Some(own) == other);
+    let same = |own: &Option<String>, other: Option<&String>| {
+        own.as_ref().is_some_and(|own| !own.is_empty() && Some(own) == other)
+    };
     let provider = node.spec.as_ref().and_then(|spec| spec.provider_id.as_ref());
     same(&claim.status.provider_id, provider) || same(&claim.status.node_name, node.metadata.name.as_ref())
 }

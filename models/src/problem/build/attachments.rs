@@ -42,10 +42,11 @@ impl<'a> Attachments<'a> {
         self.limits.get(&(node, driver)).copied()
     }
 
-    /// What is left of a limit; without one, as much as could ever be asked for. `None` for other columns.
+    /// What is left of a limit, never below 0: pods without volumes don't mind. Without one, as much as could ever be asked
+    /// for. `None` for other columns.
     pub fn left(&self, column: &str, limit: Option<i64>, taken: i64) -> Option<i64> {
         let asked = self.asked.get(column)?;
-        Some(limit.map_or(*asked, |limit| limit.saturating_sub(taken)))
+        Some(limit.map_or(*asked, |limit| limit.saturating_sub(taken).max(0)))
     }
 
     /// The columns that can never decide anything, because other resources run out first on every machine.
