@@ -4,6 +4,7 @@
 //! This crate is the edge of the deciding core ([`supercargo_models`]): it reads objects and catalogues, keeps the
 //! clock, and reports. [`cli`] turns arguments into one of the [`commands`].
 
+pub mod binding;
 pub mod catalog;
 pub mod cli;
 pub mod cluster;

@@ -5,3 +5,5 @@
 mod cluster;
 mod fixture;
 mod live;
+mod plans;
+mod random_clusters;
