@@ -14,6 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 BINARY := $(CARGO_TARGET_DIR)/release/supercargo
 TEST_CLUSTER := $(CARGO_TARGET_DIR)/release/test-cluster
 CLUSTER_STATE := $(CARGO_TARGET_DIR)/test-cluster.json
+JUDGE := $(CARGO_TARGET_DIR)/release/judge
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 CARGO_FLAGS := --locked --release
 PYTHON ?= python3
@@ -57,6 +58,13 @@ cluster-stop: ## Stop it
 cluster-parts: setup
 	@cargo build $(CARGO_FLAGS) --quiet --package supercargo-test-cluster
 	@"$(TEST_CLUSTER)" build >/dev/null
+
+# openb.yaml is left out: none of its pods has a rule but for the kind of its machine.
+JUDGED := shop stateful mixed-1000 gpu-fleet batch arch-mix small-60 web-50
+.PHONY: binding
+binding: setup cluster-parts ## Re-make fixtures/BINDING.md: how plans bind on a real kube-scheduler
+	cargo build $(CARGO_FLAGS) --workspace --bins
+	"$(JUDGE)" --output-file fixtures/BINDING.md $(JUDGED:%=fixtures/workloads/%.yaml)
 
 .PHONY: bench
 bench: setup ## Measure the solvers side by side with criterion

@@ -5,6 +5,7 @@
 //! clock, and reports. [`cli`] turns arguments into one of the [`commands`].
 
 pub mod api;
+pub mod binding;
 pub mod catalog;
 pub mod cli;
 pub mod cluster;

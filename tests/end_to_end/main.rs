@@ -6,3 +6,5 @@ mod cluster;
 mod definitions;
 mod fixture;
 mod live;
+mod plans;
+mod random_clusters;

@@ -163,6 +163,8 @@ impl Configuration {
             format!("--root-ca-file={certificates}/ca.crt"),
             "--kube-api-qps=500".into(),
             "--kube-api-burst=1000".into(),
+            // A claim that is there before its volume is looked at again after this.
+            "--pvclaimbinder-sync-period=1s".into(),
             "--profiling=false".into(),
         ]
     }
