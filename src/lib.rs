@@ -7,7 +7,12 @@
 pub mod api;
 pub mod catalog;
 pub mod cli;
+pub mod cloud;
 pub mod cluster;
 pub mod commands;
 pub mod control;
+pub mod controllers;
+mod duration;
+pub mod labels;
 pub mod report;
+pub mod telemetry;
