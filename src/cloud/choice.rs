@@ -56,8 +56,8 @@ pub fn choices(catalog: &Catalog, claim: &NodeClaim, kubelet: &KubeletSettings) 
                 continue;
             }
             if kind.is_none() {
-                let allocatable =
-                    catalog::allocatable(instance, kubelet).map_err(|error| failed("the catalogue", error.to_string()))?;
+                let allocatable = catalog::allocatable(instance, kubelet)
+                    .map_err(|error| failed("the catalogue", error.to_string()))?;
                 let holds = requests.iter().all(|(name, need)| allocatable.get(name).copied().unwrap_or(0) >= *need);
                 if !holds {
                     break;
@@ -84,8 +84,10 @@ pub fn choices(catalog: &Catalog, claim: &NodeClaim, kubelet: &KubeletSettings) 
 
 /// Whether a key is neither the cloud's nor Kubernetes', so that the claim itself decides on its value.
 fn is_open(key: &str, instance: &InstanceType) -> bool {
-    !matches!(key, labels::ZONE | labels::CAPACITY_TYPE | labels::INSTANCE_TYPE | labels::REGION | labels::ARCH | labels::OS)
-        && !instance.labels.contains_key(key)
+    !matches!(
+        key,
+        labels::ZONE | labels::CAPACITY_TYPE | labels::INSTANCE_TYPE | labels::REGION | labels::ARCH | labels::OS
+    ) && !instance.labels.contains_key(key)
         && !key.starts_with("karpenter.k8s.aws/")
 }
 
@@ -162,8 +164,12 @@ mod tests {
         };
         assert_eq!(
             names(json!({"cpu": "1900m"})),
-            ["m5.large on-demand us-east-1a", "m5.large on-demand us-east-1b", "m5.xlarge on-demand us-east-1a",
-             "m5.xlarge on-demand us-east-1b"]
+            [
+                "m5.large on-demand us-east-1a",
+                "m5.large on-demand us-east-1b",
+                "m5.xlarge on-demand us-east-1a",
+                "m5.xlarge on-demand us-east-1b"
+            ]
         );
         assert_eq!(names(json!({"cpu": "2"})), ["m5.xlarge on-demand us-east-1a", "m5.xlarge on-demand us-east-1b"]);
         assert!(names(json!({"cpu": "1", "nvidia.com/gpu": "1"})).is_empty());

@@ -106,19 +106,15 @@ pub(crate) fn read(target: &Target) -> Result<Vec<Document>, LiveError> {
     })
 }
 
-/// A client for a cluster, without a limit to how long an answer may take: watches last.
-///
-/// # Errors
-/// If there is none, or its kubeconfig can't be used.
-pub async fn client(target: &Target) -> Result<Client, LiveError> {
-    Client::try_from(configuration(target).await?).map_err(|error| unusable(&error))
-}
-
 fn unusable(error: &dyn std::error::Error) -> LiveError {
     LiveError::Kubeconfig(with_causes(error))
 }
 
-async fn configuration(target: &Target) -> Result<Config, LiveError> {
+/// How a cluster is spoken to, without a limit to how long an answer may take: watches last.
+///
+/// # Errors
+/// If there is none, or its kubeconfig can't be used.
+pub async fn configuration(target: &Target) -> Result<Config, LiveError> {
     let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
     Ok(match (&target.kubeconfig, &target.context) {
         (Some(file), _) => {

@@ -23,7 +23,7 @@ use serde_json::Value;
 use supercargo_models::kubernetes::Snapshot;
 
 pub use error::InputError;
-pub use live::{LiveError, Target, client};
+pub use live::{LiveError, Target, configuration};
 use objects::{Objects, Read};
 pub use stored::{Stored, of_stored};
 

@@ -21,8 +21,6 @@ pub const DRAINED: &str = "Drained";
 pub const VOLUMES_DETACHED: &str = "VolumesDetached";
 /// The machine's end was asked for.
 pub const INSTANCE_TERMINATING: &str = "InstanceTerminating";
-/// Why the claim is to go; the reason says it.
-pub const DISRUPTION_REASON: &str = "DisruptionReason";
 
 /// What [`READY`] is made of, in the order of life.
 const LIFE: [&str; 3] = [LAUNCHED, REGISTERED, INITIALIZED];

@@ -164,7 +164,8 @@ impl Context {
 
     /// Publishes an event about an object; one that can't be published is only logged.
     pub async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
-        let event = Event { type_, reason: reason.into(), note: Some(clip(note)), action: reason.into(), secondary: None };
+        let event =
+            Event { type_, reason: reason.into(), note: Some(clip(note)), action: reason.into(), secondary: None };
         let mut reference = object.object_ref(&());
         // Events about what has no namespace live in the default one.
         reference.namespace = reference.namespace.or_else(|| Some("default".into()));

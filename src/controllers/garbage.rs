@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 use tracing::{info, warn};
 
-use super::conditions::{self, LAUNCHED};
+use super::conditions::{self, LAUNCHED, REGISTERED};
 use super::context::{Context, Error};
 use super::stores;
 use crate::cloud::{ClaimKey, CloudError};
@@ -36,6 +36,15 @@ async fn collect(context: &Context) -> Result<(), Error> {
     for claim in &claims {
         let key = ClaimKey::of(claim);
         let Some(launched) = conditions::true_since(claim, LAUNCHED) else { continue };
+        let registered = conditions::true_since(claim, REGISTERED);
+        if claim.metadata.deletion_timestamp.is_none()
+            && registered.is_some_and(|registered| !young(registered))
+            && context.stores.node_of(claim).is_none()
+        {
+            info!(claim = key.name, "its node is gone");
+            context.delete_claim(claim, "garbage_collected").await?;
+            continue;
+        }
         if claim.metadata.deletion_timestamp.is_some() || alive.contains(key.uid.as_str()) || young(launched) {
             continue;
         }
@@ -60,7 +69,11 @@ async fn collect(context: &Context) -> Result<(), Error> {
     let providers: BTreeSet<&str> = machines.iter().map(|machine| machine.provider_id.as_str()).collect();
     for node in context.stores.nodes.state() {
         let ours = node.labels().contains_key(labels::NODE_POOL)
-            || node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == labels::UNREGISTERED);
+            || node
+                .spec
+                .iter()
+                .flat_map(|spec| spec.taints.iter().flatten())
+                .any(|taint| taint.key == labels::UNREGISTERED);
         let created = node.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let has_machine = stores::provider_id(&node).is_none_or(|id| providers.contains(id));
         if !ours || has_machine || node.metadata.deletion_timestamp.is_some() || created.is_none_or(young) {

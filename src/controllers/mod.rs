@@ -15,7 +15,7 @@
 //! survive a restart is in the cluster: claims, nodes, machines. Pins (which pod is planned onto which machine) are not: the
 //! next leader plans the pods that still wait onto the claims that are there.
 
-pub mod conditions;
+mod conditions;
 mod context;
 mod disruption;
 mod garbage;
@@ -34,15 +34,15 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use context::{Context, Error, on_error};
-use futures::channel::mpsc::UnboundedReceiver;
 use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::applier;
 use kube::{Client, Resource};
 pub use leader::Election;
-pub use settings::{Bind, Settings};
+pub use settings::Settings;
 use stores::{Bells, Stores};
 use tracing::info;
 

@@ -62,7 +62,8 @@ pub fn is_provisionable(pod: &Pod) -> bool {
 /// Whether a pod requires a node of no pool: `karpenter.sh/nodepool DoesNotExist` in each of its terms.
 fn refuses_pools(pod: &Pod) -> bool {
     let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
-    let Some(selector) = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref())
+    let Some(selector) =
+        affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref())
     else {
         return false;
     };
@@ -97,7 +98,10 @@ fn tolerates_disruption(pod: &Pod) -> bool {
 }
 
 fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
-    pod.metadata.deletion_timestamp.as_ref().is_some_and(|due| now.duration_since(due.0) > STUCK.try_into().unwrap_or_default())
+    pod.metadata
+        .deletion_timestamp
+        .as_ref()
+        .is_some_and(|due| now.duration_since(due.0) > STUCK.try_into().unwrap_or_default())
 }
 
 /// Whether the annotations of a pod, node or claim forbid to disrupt it at `now`: `true`, or a duration since `since`.
@@ -114,7 +118,8 @@ pub fn do_not_disrupt(value: Option<&str>, since: Option<Timestamp>, now: Timest
 
 /// Whether a pod's annotation forbids to evict it at `now`.
 pub fn forbids_disruption(pod: &Pod, now: Timestamp) -> bool {
-    let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
+    let since =
+        pod.status.as_ref().and_then(|status| status.start_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
     let value = pod.annotations().get(labels::DO_NOT_DISRUPT).map(String::as_str);
     holds_its_node(pod) && do_not_disrupt(value, since.map(|time| time.0), now)
 }
@@ -172,7 +177,8 @@ impl PodEvents {
 
 fn bound_at(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")?;
+    let scheduled =
+        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")?;
     scheduled.last_transition_time.as_ref().map(|time| time.0)
 }
 
@@ -205,17 +211,20 @@ mod tests {
             assert!(!is_provisionable(&pod(json!({section: {field: value}}))), "{field}");
         };
         without("status", "conditions", json!([]));
-        without("status", "conditions", json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]));
+        without(
+            "status",
+            "conditions",
+            json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]),
+        );
         without("status", "nominatedNodeName", json!("node"));
         without("spec", "nodeName", json!("node"));
         without("metadata", "deletionTimestamp", json!("2026-01-01T00:00:00Z"));
-        let owned = |kind: &str| json!([{"apiVersion": "v1", "kind": kind, "name": "x", "uid": "x", "controller": true}]);
+        let owned =
+            |kind: &str| json!([{"apiVersion": "v1", "kind": kind, "name": "x", "uid": "x", "controller": true}]);
         without("metadata", "ownerReferences", owned("DaemonSet"));
         without("metadata", "ownerReferences", owned("Node"));
         let term = json!({"matchExpressions": [{"key": "karpenter.sh/nodepool", "operator": "DoesNotExist"}]});
-        let terms = |terms: serde_json::Value| {
-            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
-        };
+        let terms = |terms: serde_json::Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
         without("spec", "affinity", terms(json!([term])));
         let other = json!({"matchExpressions": [{"key": "disk", "operator": "Exists"}]});
         assert!(is_provisionable(&pod(json!({"spec": {"affinity": terms(json!([term, other]))}}))));

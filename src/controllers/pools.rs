@@ -64,7 +64,12 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
     context.metrics.pool(&pool, &resources);
     if conditions.changed() || old.nodes != Some(nodes) || old.resources.as_ref() != Some(&resources) {
-        let status = status(&old_keys(pool.status.as_ref().and_then(|status| status.resources.as_ref())), resources, nodes, conditions.into_list());
+        let status = status(
+            &old_keys(pool.status.as_ref().and_then(|status| status.resources.as_ref())),
+            resources,
+            nodes,
+            conditions.into_list(),
+        );
         let patch = Patch::Merge(json!({ "status": status }));
         context.pools().patch_status(&name, &PatchParams::default(), &patch).await?;
     }

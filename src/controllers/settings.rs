@@ -5,14 +5,6 @@ use std::time::Duration;
 use supercargo_models::problem::build::Options;
 use supercargo_models::solver;
 
-/// How pods get onto the nodes they were planned for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Bind {
-    /// kube-scheduler alone decides.
-    #[default]
-    Off,
-}
-
 /// What the controllers were asked for.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -26,8 +18,6 @@ pub struct Settings {
     pub solver: solver::Settings,
     /// What the planner is asked for.
     pub options: Options,
-    /// How pods get onto the nodes they were planned for.
-    pub bind: Bind,
     /// A claim that is not launched for so long is given up.
     pub launch_timeout: Duration,
     /// A claim whose node has not joined for so long is given up.

@@ -92,7 +92,8 @@ impl Bells {
         let (claims, claims_queue) = unbounded();
         let (nodes, nodes_queue) = unbounded();
         let (pools, pools_queue) = unbounded();
-        let bells = Bells { claims, nodes, pools, batch: Arc::default(), urgent: Arc::default(), empty: Arc::default() };
+        let bells =
+            Bells { claims, nodes, pools, batch: Arc::default(), urgent: Arc::default(), empty: Arc::default() };
         (bells, Queues { claims: claims_queue, nodes: nodes_queue, pools: pools_queue })
     }
 
@@ -141,8 +142,8 @@ impl Stores {
         watches.push(reflect(client, Config::default(), nodes_writer, move |event| on_node(&known, &ring, event)));
         let (known, ring) = (stores.clone(), bells.clone());
         watches.push(reflect(client, Config::default(), claims_writer, move |event| on_claim(&known, &ring, event)));
-        let ring = bells.clone();
-        watches.push(reflect(client, Config::default(), pools_writer, move |event| on_pool(&ring, event)));
+        let (known, ring) = (stores.clone(), bells.clone());
+        watches.push(reflect(client, Config::default(), pools_writer, move |event| on_pool(&known, &ring, event)));
         (stores, join_all(watches).map(drop).boxed())
     }
 
@@ -211,7 +212,8 @@ where
     store
 }
 
-/// Keeps a store filled for ever, and tells of each event after it was stored.
+/// Keeps a store filled for ever, and tells of each event after it was stored; what a first or later reading of all objects
+/// brings is stored with its `InitDone`.
 fn reflect<K>(
     client: &Client,
     config: Config,
@@ -242,7 +244,8 @@ fn on_pod(stores: &Stores, bells: &Bells, events: &PodEvents, event: &Event<Pod>
     let (pod, gone) = match event {
         Event::Apply(pod) | Event::InitApply(pod) => (pod, false),
         Event::Delete(pod) => (pod, true),
-        Event::Init | Event::InitDone => return,
+        Event::Init => return,
+        Event::InitDone => return bells.batch.notify_one(),
     };
     let moved = events.saw(pod, gone, matches!(event, Event::InitApply(_)));
     if !gone && pods::is_provisionable(pod) {
@@ -258,7 +261,10 @@ fn on_pod(stores: &Stores, bells: &Bells, events: &PodEvents, event: &Event<Pod>
 }
 
 fn on_node(stores: &Stores, bells: &Bells, event: &Event<Node>) {
-    let (Event::Apply(node) | Event::InitApply(node) | Event::Delete(node)) = event else { return };
+    if matches!(event, Event::InitDone) {
+        return stores.nodes.state().iter().for_each(|node| bells.node(&node.name_any()));
+    }
+    let (Event::Apply(node) | Event::Delete(node)) = event else { return };
     bells.node(&node.name_any());
     if let Some(claim) = stores.claim_of(node) {
         bells.claim(&claim);
@@ -269,7 +275,10 @@ fn on_node(stores: &Stores, bells: &Bells, event: &Event<Node>) {
 }
 
 fn on_claim(stores: &Stores, bells: &Bells, event: &Event<NodeClaim>) {
-    let (Event::Apply(claim) | Event::InitApply(claim) | Event::Delete(claim)) = event else { return };
+    if matches!(event, Event::InitDone) {
+        return stores.claims.state().iter().for_each(|claim| bells.claim(claim));
+    }
+    let (Event::Apply(claim) | Event::Delete(claim)) = event else { return };
     bells.claim(claim);
     if let Some(node) = stores.node_of(claim) {
         bells.node(&node.name_any());
@@ -284,9 +293,12 @@ fn on_claim(stores: &Stores, bells: &Bells, event: &Event<NodeClaim>) {
     }
 }
 
-fn on_pool(bells: &Bells, event: &Event<NodePool>) {
-    let (Event::Apply(pool) | Event::InitApply(pool) | Event::Delete(pool)) = event else { return };
-    bells.pool(&pool.name_any());
+fn on_pool(stores: &Stores, bells: &Bells, event: &Event<NodePool>) {
+    match event {
+        Event::Apply(pool) | Event::Delete(pool) => bells.pool(&pool.name_any()),
+        Event::InitDone => stores.pools.state().iter().for_each(|pool| bells.pool(&pool.name_any())),
+        Event::Init | Event::InitApply(_) => return,
+    }
     bells.batch.notify_one();
     bells.empty.notify_one();
 }

@@ -87,7 +87,11 @@ impl Default for Metrics {
         registry.register("supercargo_nodeclaims_registered", "Nodes that joined", all.claims_registered.clone());
         registry.register("supercargo_nodeclaims_initialized", "Nodes ready for pods", all.claims_initialized.clone());
         registry.register("karpenter_nodeclaims_terminated", "Claims that ended", all.claims_terminated.clone());
-        registry.register("karpenter_nodeclaims_disrupted", "Claims ended by us, by reason", all.claims_disrupted.clone());
+        registry.register(
+            "karpenter_nodeclaims_disrupted",
+            "Claims ended by us, by reason",
+            all.claims_disrupted.clone(),
+        );
         registry.register("karpenter_nodes_terminated", "Nodes that ended", all.nodes_terminated.clone());
         registry.register("supercargo_launches_refused", "Launches without capacity", all.launches_refused.clone());
         registry.register("supercargo_pods_evicted", "Pods evicted from nodes that ended", all.evictions.clone());
@@ -100,9 +104,17 @@ impl Default for Metrics {
         registry.register(name, "Pods that the last plan found no place for", all.unschedulable.clone());
         let name = "karpenter_scheduler_scheduling_duration_seconds";
         registry.register(name, "Time a plan takes", all.duration.clone());
-        registry.register("supercargo_plan_cost", "Dollars an hour of the last plan's new nodes", all.plan_cost.clone());
+        registry.register(
+            "supercargo_plan_cost",
+            "Dollars an hour of the last plan's new nodes",
+            all.plan_cost.clone(),
+        );
         registry.register("supercargo_plan_bound", "What they cost at least", all.plan_bound.clone());
-        registry.register("supercargo_plan_gap", "By how much the last plan can be beaten at most", all.plan_gap.clone());
+        registry.register(
+            "supercargo_plan_gap",
+            "By how much the last plan can be beaten at most",
+            all.plan_gap.clone(),
+        );
         registry.register("supercargo_planned_pods", "Pods that plans found a place for", all.planned_pods.clone());
         registry.register("supercargo_leader", "Whether this replica acts", all.leader.clone());
         metrics.registry = registry;
@@ -235,8 +247,13 @@ mod tests {
         metrics.claim_created(&claim);
         metrics.claim_disrupted(&claim, "empty");
         let text = metrics.encode().unwrap();
-        assert!(text.contains("karpenter_nodeclaims_created_total{nodepool=\"default\",capacity_type=\"\"} 1\n"), "{text}");
-        assert!(text.contains("karpenter_nodeclaims_disrupted_total{nodepool=\"default\",capacity_type=\"\",reason=\"empty\"} 1\n"));
+        assert!(
+            text.contains("karpenter_nodeclaims_created_total{nodepool=\"default\",capacity_type=\"\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.contains(
+            "karpenter_nodeclaims_disrupted_total{nodepool=\"default\",capacity_type=\"\",reason=\"empty\"} 1\n"
+        ));
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -3,5 +3,6 @@
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub)]
 
 mod cluster;
+mod controller;
 mod fixture;
 mod live;

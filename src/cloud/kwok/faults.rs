@@ -72,7 +72,8 @@ impl Faults {
         for (key, value) in data {
             match key.as_str() {
                 "bootDelay" => {
-                    faults.boot_delay = crate::duration::parse(value).ok_or_else(|| FaultError::Duration(value.clone()))?;
+                    faults.boot_delay =
+                        crate::duration::parse(value).ok_or_else(|| FaultError::Duration(value.clone()))?;
                 }
                 "refuse" => {
                     let lines = value.lines().filter(|line| !line.trim().is_empty());
@@ -114,8 +115,10 @@ mod tests {
     #[test]
     fn a_config_map_changes_what_the_flags_said() {
         let flags = Faults { boot_delay: Duration::from_secs(9), ..Faults::default() };
-        let data = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let faults = flags.overlaid(&data(&[("refuse", "m5.large\n\n*/us-east-1b\n"), ("fail", "out of order")])).unwrap();
+        let data =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let faults =
+            flags.overlaid(&data(&[("refuse", "m5.large\n\n*/us-east-1b\n"), ("fail", "out of order")])).unwrap();
         assert_eq!(faults.boot_delay, Duration::from_secs(9));
         assert_eq!(faults.refused.len(), 2);
         assert_eq!(faults.failure.as_deref(), Some("out of order"));

@@ -21,8 +21,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
 use kube::{Api, Client, ResourceExt};
-use machine::{LABEL, MACHINE, Record, record_name};
 pub use machine::quantities;
+use machine::{LABEL, MACHINE, Record, record_name};
 use serde_json::Value;
 use supercargo_models::catalog::{Catalog, KubeletSettings};
 use supercargo_models::kubernetes::NodeClassReference;
@@ -58,7 +58,8 @@ impl Kwok {
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
         let (maps, maps_writer) = reflector::store();
         let (classes, classes_writer) = reflector::store();
-        let cloud = Arc::new(Kwok { client: client.clone(), namespace: namespace.to_owned(), catalog, flags, maps, classes });
+        let cloud =
+            Arc::new(Kwok { client: client.clone(), namespace: namespace.to_owned(), catalog, flags, maps, classes });
         let selected = watcher::Config::default().labels(LABEL);
         let events = watch(Api::<ConfigMap>::namespaced(client.clone(), namespace), selected)
             .default_backoff()
@@ -157,10 +158,12 @@ impl Kwok {
         match self.records().replace(&map.name_any(), &PostParams::default(), &booted).await {
             Ok(_) => Ok(()),
             // Its end came in between: a machine that is gone has no node.
-            Err(error) if code(&error) == Some(404) => match nodes.delete(&node.name_any(), &DeleteParams::default()).await {
-                Err(error) if code(&error) != Some(404) => Err(failed(&error)),
-                _ => Ok(()),
-            },
+            Err(error) if code(&error) == Some(404) => {
+                match nodes.delete(&node.name_any(), &DeleteParams::default()).await {
+                    Err(error) if code(&error) != Some(404) => Err(failed(&error)),
+                    _ => Ok(()),
+                }
+            }
             // Someone else booted it.
             Err(error) if code(&error) == Some(409) => Ok(()),
             Err(error) => Err(failed(&error)),
@@ -227,9 +230,7 @@ impl CloudProvider for Kwok {
                 info!(claim = claim.name_any(), "kwok: {} for ${:.4}/h", choice.offer, choice.price);
                 Ok(record.machine())
             }
-            Err(error) if code(&error) == Some(409) => {
-                Ok(self.record(&ClaimKey::of(claim)).await?.machine())
-            }
+            Err(error) if code(&error) == Some(409) => Ok(self.record(&ClaimKey::of(claim)).await?.machine()),
             Err(error) => Err(failed(&error)),
         }
     }

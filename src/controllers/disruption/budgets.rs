@@ -59,11 +59,8 @@ fn is_active(budget: &Budget, now: Timestamp) -> Result<bool, BudgetError> {
     let (Some(schedule), Some(duration)) = (&budget.schedule, &budget.duration) else { return Ok(true) };
     let wrong = |error: &dyn std::fmt::Display| BudgetError::Schedule(schedule.clone(), error.to_string());
     let length = crate::duration::parse(duration).ok_or_else(|| BudgetError::Duration(duration.clone()))?;
-    let cron: Cron = CronParser::builder()
-        .seconds(Seconds::Disallowed)
-        .build()
-        .parse(schedule)
-        .map_err(|error| wrong(&error))?;
+    let cron: Cron =
+        CronParser::builder().seconds(Seconds::Disallowed).build().parse(schedule).map_err(|error| wrong(&error))?;
     // The first time at or after the moment at which a budget that began there would just be over.
     let begin = now.checked_sub(length).map_err(|error| wrong(&error))?;
     let begin: Zoned = begin.to_zoned(TimeZone::UTC);

@@ -54,16 +54,12 @@ async fn take_away(pool: &NodePool, context: &Context) -> Result<(), Error> {
     if pool.spec.replicas.is_some() {
         return Ok(());
     }
-    let claims = context
-        .stores
-        .claims
-        .state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
+    let claims = context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
     let candidates = candidates(&claims, context, context.now());
     if candidates.is_empty() {
         return Ok(());
     }
-    let counted: Vec<&Arc<NodeClaim>> =
-        claims.iter().filter(|claim| conditions::is_true(claim, INITIALIZED)).collect();
+    let counted: Vec<&Arc<NodeClaim>> = claims.iter().filter(|claim| conditions::is_true(claim, INITIALIZED)).collect();
     let leaving = counted.iter().filter(|claim| is_leaving(claim, context)).count();
     let allowed = budgets::allowed(pool, REASON, counted.len(), context.now())
         .map_err(|error| Error::Object(format!("NodePool {name}: {error}")))?;

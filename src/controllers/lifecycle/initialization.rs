@@ -53,7 +53,10 @@ fn missing(node: &Node, claim: &NodeClaim) -> Option<(&'static str, String)> {
     let there = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     let start_up = claim.spec.template.startup_taints.as_deref().unwrap_or_default();
     if let Some(taint) = there.iter().find(|taint| start_up.iter().any(|other| taints::same(taint, other))) {
-        return Some(("StartupTaintsExist", format!("the start-up taint {}:{} is still there", taint.key, taint.effect)));
+        return Some((
+            "StartupTaintsExist",
+            format!("the start-up taint {}:{} is still there", taint.key, taint.effect),
+        ));
     }
     if let Some(taint) = there.iter().find(|taint| taints::is_ephemeral(taint)) {
         return Some(("KnownEphemeralTaintsExist", format!("the taint {}:{} is still there", taint.key, taint.effect)));

@@ -8,6 +8,7 @@
 //!
 //! Each step looks at what is there, does at most what is missing, and may be repeated from any point.
 
+mod expiry;
 mod initialization;
 mod launch;
 mod registration;
@@ -40,9 +41,16 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
         return Ok(Action::await_change());
     }
     let now = context.now();
+    let expires = expiry::left(&claim, now);
+    if expires == Some(Duration::ZERO) {
+        info!(claim = claim.name_any(), "expired");
+        context.delete_claim(&claim, "expired").await?;
+        return Ok(Action::await_change());
+    }
     let settings = &context.settings;
     if !conditions::is_true(&claim, LAUNCHED) {
-        if let Some(late) = late(claim.metadata.creation_timestamp.as_ref().map(|time| time.0), settings.launch_timeout, now)
+        if let Some(late) =
+            late(claim.metadata.creation_timestamp.as_ref().map(|time| time.0), settings.launch_timeout, now)
         {
             return give_up(&claim, &context, "launch", late).await;
         }
@@ -58,7 +66,8 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
     if !conditions::is_true(&claim, INITIALIZED) {
         return initialization::initialize(&claim, &context, now).await;
     }
-    rest::rest(&claim, &context, now).await
+    let rested = rest::rest(&claim, &context, now).await?;
+    Ok(rested.into_iter().chain(expires).min().map_or_else(Action::await_change, Action::requeue))
 }
 
 /// How long something takes that began then, if that is longer than it may.

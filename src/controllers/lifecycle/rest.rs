@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use serde_json::{Map, json};
 
 use super::super::conditions::{self, CONSOLIDATABLE, Conditions, INITIALIZED};
@@ -14,8 +13,8 @@ use crate::api::{NodeClaim, NodePool};
 /// Pod events that follow one another so closely are written down once, as Karpenter does it.
 const PRECISION: Duration = Duration::from_secs(10);
 
-/// Keeps `lastPodEventTime` and `Consolidatable` up to date.
-pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
+/// Keeps `lastPodEventTime` and `Consolidatable` up to date; when to look again, untold.
+pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Option<Duration>, Error> {
     let written = claim.status.as_ref().and_then(|status| status.last_pod_event_time.as_ref()).map(|time| time.0);
     let node = claim.status.as_ref().and_then(|status| status.node_name.as_deref());
     let last = node.and_then(|node| context.pod_events.last(node)).max(written);
@@ -26,9 +25,9 @@ pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -
         fields.insert("lastPodEventTime".into(), json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(last)));
     }
     let pool = context.stores.pool_of(claim);
-    let rested = pool.as_deref().map_or(Rest::Never, |pool| {
-        rested(pool, conditions::true_since(claim, INITIALIZED).max(last), now)
-    });
+    let rested = pool
+        .as_deref()
+        .map_or(Rest::Never, |pool| rested(pool, conditions::true_since(claim, INITIALIZED).max(last), now));
     let mut conditions = Conditions::of(claim, now);
     let again = match rested {
         Rest::Over => {
@@ -48,7 +47,7 @@ pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -
     if rested == Rest::Over {
         context.bells.empty.notify_one();
     }
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    Ok(again)
 }
 
 /// How long a node has to rest yet.

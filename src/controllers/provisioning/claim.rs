@@ -104,7 +104,8 @@ fn substitutes(planned: &PlannedNode, flexible: bool) -> Vec<&Alternative> {
     let affordable = |one: &&Alternative| flexible || one.hourly_price <= planned.hourly_price * TOLERANCE;
     let known: BTreeSet<Offer> = planned.alternatives.iter().map(offer).chain([offer_of(planned)]).collect();
     let mut parts: [BTreeSet<String>; 3] =
-        [planned.instance_type.clone(), planned.zone.clone(), planned.capacity_type.clone()].map(|one| BTreeSet::from([one]));
+        [planned.instance_type.clone(), planned.zone.clone(), planned.capacity_type.clone()]
+            .map(|one| BTreeSet::from([one]));
     let mut taken: Vec<&Alternative> = Vec::new();
     for one in planned.alternatives.iter().filter(affordable) {
         let mut larger = parts.clone();
@@ -120,11 +121,7 @@ fn substitutes(planned: &PlannedNode, flexible: bool) -> Vec<&Alternative> {
 }
 
 fn offer(one: &Alternative) -> Offer {
-    Offer {
-        instance_type: one.instance_type.clone(),
-        zone: one.zone.clone(),
-        capacity_type: one.capacity_type.clone(),
-    }
+    Offer { instance_type: one.instance_type.clone(), zone: one.zone.clone(), capacity_type: one.capacity_type.clone() }
 }
 
 fn combinations(parts: &[BTreeSet<String>; 3]) -> impl Iterator<Item = Offer> {
@@ -183,10 +180,13 @@ mod tests {
 
     #[test]
     fn a_claim_says_all_that_its_pool_and_plan_say() {
-        let claim = claim(&planned(json!([])), &pool(json!([
-            {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
-            {"key": "team", "operator": "In", "values": ["blue", "red"]},
-        ])));
+        let claim = claim(
+            &planned(json!([])),
+            &pool(json!([
+                {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+                {"key": "team", "operator": "In", "values": ["blue", "red"]},
+            ])),
+        );
         let own = claim.labels();
         assert_eq!(own["karpenter.sh/nodepool"], "p");
         assert_eq!(own["tier"], "web");

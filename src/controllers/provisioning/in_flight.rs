@@ -199,7 +199,8 @@ mod tests {
         let all = nodes(&[Arc::new(node), Arc::new(other)], &[claim(json!({}), status)], &Catalog::default());
         assert_eq!(all.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["n", "other"]);
         let node = &all[0];
-        let taints: Vec<&str> = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).map(|taint| taint.key.as_str()).collect();
+        let taints: Vec<&str> =
+            node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).map(|taint| taint.key.as_str()).collect();
         assert_eq!(taints, ["gpu"]);
         assert_eq!(node.labels()["karpenter.sh/nodepool"], "p");
         assert_eq!(amount(node, |status| &status.allocatable), "1930m");

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use batch::Window;
-pub use claim::offer_of;
+use claim::offer_of;
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
@@ -131,7 +131,10 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         warn!("{} pods wait, and there is no NodePool that is ready", waiting.len());
         lock(&context.pins).put_unplaced(waiting.iter().filter_map(|pod| pod.uid()).collect());
         let note = "there is no NodePool that is ready".to_owned();
-        tell(context, waiting.into_iter().map(|pod| (pod, EventType::Warning, "FailedScheduling", note.clone())).collect());
+        tell(
+            context,
+            waiting.into_iter().map(|pod| (pod, EventType::Warning, "FailedScheduling", note.clone())).collect(),
+        );
         return Ok(());
     }
     let question = question(context, &waiting, &pools)?;
@@ -169,7 +172,8 @@ fn question(
     };
     let claims = stores.claims.state();
     let nodes = in_flight::nodes(&stores.nodes.state(), &claims, &full);
-    let mut all: Vec<Pod> = stores.pods.state_filter(|pod| pods::node_of(pod).is_some()).iter().map(|pod| (**pod).clone()).collect();
+    let mut all: Vec<Pod> =
+        stores.pods.state_filter(|pod| pods::node_of(pod).is_some()).iter().map(|pod| (**pod).clone()).collect();
     let pins = lock(&context.pins);
     for pod in provisionable(context) {
         let place = pod.uid().and_then(|uid| pins.place(&uid).cloned());
@@ -181,11 +185,12 @@ fn question(
     }
     drop(pins);
     all.extend(waiting.iter().map(|pod| (**pod).clone()));
-    let classes = pools.values().filter_map(|pool| {
-        context.cloud.node_class(pool.spec.template.spec.node_class_ref.as_ref()?).ok()
-    });
+    let classes = pools
+        .values()
+        .filter_map(|pool| context.cloud.node_class(pool.spec.template.spec.node_class_ref.as_ref()?).ok());
     // Pools of the same class share it.
-    let classes: BTreeMap<String, serde_json::Value> = classes.map(|class| (class["metadata"]["name"].to_string(), class)).collect();
+    let classes: BTreeMap<String, serde_json::Value> =
+        classes.map(|class| (class["metadata"]["name"].to_string(), class)).collect();
     let stored = crate::cluster::Stored {
         pods: all,
         nodes,
@@ -232,8 +237,10 @@ async fn act(
     pools: &BTreeMap<String, Arc<NodePool>>,
     plan: &Plan,
 ) -> Result<(), Error> {
-    let by_name: BTreeMap<String, &Arc<Pod>> =
-        waiting.iter().map(|pod| (format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()), pod)).collect();
+    let by_name: BTreeMap<String, &Arc<Pod>> = waiting
+        .iter()
+        .map(|pod| (format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()), pod))
+        .collect();
     let pin = |names: &[String], place: &Place| {
         let mut pins = lock(&context.pins);
         for uid in names.iter().filter_map(|name| by_name.get(name)?.uid()) {
@@ -277,9 +284,10 @@ async fn act(
         let note = format!("planned onto {} ({})", claim.name_any(), offer_of(node));
         node.pods.iter().filter_map(pod).map(move |pod| (pod, EventType::Normal, "Nominated", note.clone()))
     });
-    let failed = plan.unschedulable.iter().filter_map(|one| {
-        Some((pod(&one.pod)?, EventType::Warning, "FailedScheduling", one.reason.clone()))
-    });
+    let failed = plan
+        .unschedulable
+        .iter()
+        .filter_map(|one| Some((pod(&one.pod)?, EventType::Warning, "FailedScheduling", one.reason.clone())));
     tell(context, nominated.chain(failed).collect());
     failure.map_or(Ok(()), Err)
 }
@@ -289,7 +297,9 @@ fn tell(context: &Arc<Context>, events: Vec<(Arc<Pod>, EventType, &'static str, 
     let context = Arc::clone(context);
     tokio::spawn(async move {
         stream::iter(events)
-            .for_each_concurrent(AT_ONCE, async |(pod, type_, reason, note)| context.tell(&*pod, type_, reason, note).await)
+            .for_each_concurrent(AT_ONCE, async |(pod, type_, reason, note)| {
+                context.tell(&*pod, type_, reason, note).await
+            })
             .await;
     });
 }
@@ -300,7 +310,9 @@ async fn seen(context: &Context, claim: &NodeClaim) {
     while context.stores.claims.get(&ObjectRef::from_obj(claim)).is_none() && begin.elapsed() < WATCH_PATIENCE {
         tokio::time::sleep(Duration::from_millis(5)).await;
         // Gone again before it was seen.
-        if begin.elapsed() > Duration::from_secs(1) && matches!(context.claims().get_opt(&claim.name_any()).await, Ok(None)) {
+        if begin.elapsed() > Duration::from_secs(1)
+            && matches!(context.claims().get_opt(&claim.name_any()).await, Ok(None))
+        {
             return;
         }
     }

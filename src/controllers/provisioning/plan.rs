@@ -7,8 +7,8 @@ use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::Snapshot;
 use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{VerifyOptions, verify};
-use supercargo_models::solver::{self, Control};
 use supercargo_models::planner;
+use supercargo_models::solver::{self, Control};
 
 use super::super::context::Error;
 use super::super::settings::Settings;

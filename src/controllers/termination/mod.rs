@@ -98,7 +98,8 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
     let attached = volumes::attached(&node.name_any(), &context.stores, now);
     if attached > 0 && !over {
         let message = format!("{attached} volumes are still attached");
-        note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::Unknown, "AwaitingVolumeDetachment", &message).await?;
+        note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::Unknown, "AwaitingVolumeDetachment", &message)
+            .await?;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
     note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::True, VOLUMES_DETACHED, "").await?;
@@ -196,7 +197,8 @@ async fn note(
     message: &str,
 ) -> Result<(), Error> {
     // Our own last writing counts, not what a watch has yet to bring.
-    let Some(claim) = claim.and_then(|claim| context.stores.claims.get(&kube::runtime::reflector::ObjectRef::from_obj(claim)))
+    let Some(claim) =
+        claim.and_then(|claim| context.stores.claims.get(&kube::runtime::reflector::ObjectRef::from_obj(claim)))
     else {
         return Ok(());
     };

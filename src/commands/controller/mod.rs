@@ -1,10 +1,12 @@
 //! `controller`: the in-cluster autoscaler.
 
+mod dying;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -14,16 +16,19 @@ use supercargo_models::problem::build::Options;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::arguments::{CatalogArguments, PlanningArguments, parse_duration};
-use super::planning::read_catalog;
 use crate::cli::{BadInput, EXIT_DONE, EXIT_FAILED};
 use crate::cloud::kwok::{Faults, Kwok, Pattern};
-use crate::cluster::{Target, client};
-use crate::controllers::{self, Bind, Election, Settings};
+use crate::cluster::{self, Target};
+use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
+use crate::commands::planning::read_catalog;
+use crate::controllers::{self, Election, Settings};
 use crate::telemetry::{Health, LogFormat, Metrics, serve, start_logs};
 
 /// How long what is under way may take to end when the program is asked to.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How often to say what the controller waits for.
+const REMINDER: Duration = Duration::from_secs(30);
 
 /// Where machines come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,9 +57,6 @@ pub struct ControllerArguments {
     /// And at the latest so long after its first pod.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, env = "BATCH_MAX_DURATION", hide_env_values = true, help_heading = "Provisioning")]
     pub batch_max_duration: Duration,
-    /// How pods get onto the nodes that they were planned for.
-    #[arg(long, value_enum, default_value_t, env = "SUPERCARGO_BIND", hide_env_values = true, help_heading = "Provisioning")]
-    pub bind: Bind,
     /// How often claims, nodes and machines are compared with each other.
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, env = "SUPERCARGO_COLLECTION_PERIOD", hide_env_values = true, help_heading = "Provisioning")]
     pub collection_period: Duration,
@@ -93,13 +95,25 @@ pub struct OperationArguments {
     #[arg(long, value_parser = FalseyValueParser::new(), env = "DISABLE_LEADER_ELECTION", hide_env_values = true)]
     pub disable_leader_election: bool,
     /// Name of the lease; Karpenter's, so that the two never act at once.
-    #[arg(long, value_name = "NAME", default_value = "karpenter-leader-election", env = "LEADER_ELECTION_NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "karpenter-leader-election",
+        env = "LEADER_ELECTION_NAME",
+        hide_env_values = true
+    )]
     pub leader_election_name: String,
     /// Namespace of the lease [default: the system namespace].
     #[arg(long, value_name = "NAMESPACE", env = "LEADER_ELECTION_NAMESPACE", hide_env_values = true)]
     pub leader_election_namespace: Option<String>,
     /// Namespace of what the controller keeps for itself.
-    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", env = "SYSTEM_NAMESPACE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        default_value = "kube-system",
+        env = "SYSTEM_NAMESPACE",
+        hide_env_values = true
+    )]
     pub system_namespace: String,
     /// Port of /metrics; 0 for any.
     #[arg(long, value_name = "PORT", default_value_t = 8080, env = "METRICS_PORT", hide_env_values = true)]
@@ -110,6 +124,9 @@ pub struct OperationArguments {
     /// What is logged: error, warn, info, debug, or a filter such as supercargo=debug,kube=info.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "LOG_LEVEL", hide_env_values = true)]
     pub log_level: String,
+    /// For tests: dies as soon as so many of its writes are answered.
+    #[arg(long, value_name = "N", hide = true)]
+    pub die_after_writes: Option<u64>,
     /// How a line of the log looks.
     #[arg(long, value_enum, default_value_t, env = "SUPERCARGO_LOG_FORMAT", hide_env_values = true)]
     pub log_format: LogFormat,
@@ -132,7 +149,6 @@ impl ControllerArguments {
                 ignore_weights: self.planning.ignore_weights,
                 ..Options::default()
             },
-            bind: self.bind,
             // Karpenter's own (pkg/controllers/nodeclaim/lifecycle/liveness.go).
             launch_timeout: Duration::from_secs(5 * 60),
             registration_timeout: Duration::from_secs(15 * 60),
@@ -159,7 +175,15 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
     let operation = arguments.operation.clone();
     let catalog = Arc::new(read_catalog(&arguments.catalog)?);
     let target = Target { kubeconfig: arguments.kubeconfig.clone(), context: arguments.context.clone() };
-    let client = client(&target).await.map_err(BadInput::from_error)?;
+    let mut config = cluster::configuration(&target).await.map_err(BadInput::from_error)?;
+    // Everything is tried again in its own time; a client that does so as well would hold up the drain of a node for one pod
+    // that its disruption budget keeps there (429).
+    config.default_retry = false;
+    let client = match operation.die_after_writes {
+        Some(writes) => dying::client(config, writes),
+        None => Client::try_from(config),
+    }
+    .map_err(BadInput::from_error)?;
     let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
     let ([at_metrics, at_health], server) =
         serve(Arc::clone(&metrics), Arc::clone(&health), operation.metrics_port, operation.health_probe_port).await?;
@@ -191,6 +215,13 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
     }
     metrics.set_leader(true);
     info!("leading");
+    tokio::select! {
+        () = definitions(&client) => {}
+        signal = &mut told => {
+            info!("{signal}: ended");
+            return Ok(ExitCode::from(EXIT_DONE));
+        }
+    }
     let work = work(&arguments, client, catalog, metrics, health);
     let lost = async {
         match &mut election {
@@ -211,6 +242,31 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
         election.resign().await;
     }
     Ok(ExitCode::from(code))
+}
+
+/// Waits until the custom resources are there, and says so as long as they are not.
+async fn definitions(client: &Client) {
+    const VERSIONS: [&str; 2] = ["karpenter.sh/v1", "karpenter.kwok.sh/v1alpha1"];
+    let mut told = None;
+    loop {
+        let mut absent = Vec::new();
+        for version in VERSIONS {
+            if client.list_api_group_resources(version).await.is_err() {
+                absent.push(version);
+            }
+        }
+        if absent.is_empty() {
+            return;
+        }
+        if told.is_none_or(|told: Instant| told.elapsed() > REMINDER) {
+            warn!(
+                "the cluster does not serve {}: supercargo crds | kubectl apply --server-side -f -",
+                absent.join(", ")
+            );
+            told = Some(Instant::now());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn stand(client: &Client, operation: &OperationArguments) -> anyhow::Result<Election> {
