@@ -78,6 +78,10 @@ scale: ## Write workloads of up to 100,000 pods to target/scale, for `supercargo
 catalog: ## Re-make fixtures/catalog (PYTHON with moto, CATALOG_FLAGS="--on-demand ...": see scripts/make_catalog.py)
 	$(PYTHON) scripts/make_catalog.py --output fixtures/catalog/us-east-1.json.gz $(CATALOG_FLAGS)
 
+.PHONY: crds
+crds: setup ## Re-make charts/supercargo-crd from the types in src/api
+	SUPERCARGO_WRITE_CHART=1 cargo test $(CARGO_FLAGS) --workspace --test crd_chart
+
 .PHONY: clean
 clean: ## Remove everything that was built, HiGHS included
 	cargo clean

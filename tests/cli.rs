@@ -124,13 +124,23 @@ fn wrong_usage_and_wrong_input_are_exit_code_2_in_one_line() {
 #[test]
 fn help_lists_what_there_is_and_nothing_more() {
     let help = text(&run(&["--help"], "").stdout);
-    let there =
-        ["plan", "explain", "bench", "catalog", "export-model", "convert", "verify", "completion", "controller"];
+    let there = [
+        "plan",
+        "explain",
+        "bench",
+        "catalog",
+        "export-model",
+        "convert",
+        "crds",
+        "verify",
+        "completion",
+        "controller",
+    ];
     for command in there {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert_eq!(code(&run(&[command, "--help"], "")), 0);
     }
-    for later in ["consolidate", "what-if", "crds"] {
+    for later in ["consolidate", "what-if"] {
         assert!(!help.contains(&format!("\n  {later} ")), "{later}");
     }
 }
@@ -233,4 +243,22 @@ fn an_explanation_names_what_binds_and_the_runner_up() {
     for part in ["shop/web-3", "asks for", "cpu 0.5", "stands on", "what binds", "runner-up"] {
         assert!(words.contains(part), "{part}: {words}");
     }
+}
+
+#[test]
+fn the_definitions_are_printed_all_or_some() {
+    let all = text(&run(&["crds"], "").stdout);
+    let kinds = |text: &str| text.lines().filter(|line| line.starts_with("    kind: ")).count();
+    assert_eq!((kinds(&all), all.matches("\n---\n").count()), (6, 5));
+    let some = text(&run(&["crds", "--only", "nodepool", "--only", "NodeClaim"], "").stdout);
+    assert_eq!(kinds(&some), 2);
+    assert!(
+        some.contains("\n  name: nodeclaims.karpenter.sh\n") && some.contains("\n  name: nodepools.karpenter.sh\n")
+    );
+
+    let unknown = run(&["crds", "--only", "Pod"], "");
+    assert_eq!(code(&unknown), 2);
+    let words = text(&unknown.stderr);
+    assert!(words.contains("--only Pod: there is no definition of such a kind"), "{words}");
+    assert!(words.contains("CapacityBuffer, EC2NodeClass, KWOKNodeClass, NodeClaim, NodeOverlay, NodePool"), "{words}");
 }

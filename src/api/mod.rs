@@ -6,6 +6,9 @@
 //! <https://github.com/aws/karpenter-provider-aws/tree/main/pkg/apis/crds>), so that manifests, dashboards and habits
 //! carry over. What the planner decides with stands in [`supercargo_models::kubernetes`] and is used from there.
 
+// Columns of one kind may have the same type and priority.
+#![allow(clippy::duplicated_attributes)]
+
 mod capacity_buffer;
 mod definitions;
 mod ec2_node_class;

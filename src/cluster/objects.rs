@@ -176,7 +176,12 @@ impl Objects {
             map.shift_remove("apiVersion");
             map.shift_remove("kind");
         }
-        self.node_pools.push(typed(&mut self.notes, value, origin, options, validate::node_pool)?);
+        // A live cluster may be newer, and know labels that are not known here.
+        let check = |pool: &NodePool| match options.validate {
+            Validate::Ignore => validate::node_pool(pool),
+            _ => validate::node_pool(pool).and_then(|()| validate::restricted_domains(pool)),
+        };
+        self.node_pools.push(typed(&mut self.notes, value, origin, options, check)?);
         Ok(())
     }
 

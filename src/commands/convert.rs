@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::cli::BadInput;
 use crate::cluster;
+use crate::report::yaml_documents;
 
 /// Which manifests to convert.
 #[derive(Debug, Args)]
@@ -29,13 +29,7 @@ pub fn run(arguments: ConvertArguments, out: &mut dyn Write) -> anyhow::Result<E
         let what = "there is no Provisioner, AWSNodeTemplate or v1beta1 NodePool to convert";
         return Err(BadInput::new(format!("{}: {what}", arguments.filenames.join(", "))).into());
     }
-    for (index, object) in converted.iter().enumerate() {
-        if index > 0 {
-            writeln!(out, "---")?;
-        }
-        let text = serde_saphyr::to_string(&object.object).context("writing a manifest as YAML")?;
-        writeln!(out, "{}", text.trim_end())?;
-    }
+    write!(out, "{}", yaml_documents(converted.iter().map(|object| &object.object))?)?;
     for lost in converted.iter().flat_map(|object| &object.lost) {
         anstream::eprintln!("note: {lost}");
     }

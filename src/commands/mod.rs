@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod completion;
 pub mod controller;
 pub mod convert;
+pub mod crds;
 pub mod explain;
 pub mod export_model;
 pub mod plan;
@@ -36,6 +37,8 @@ pub enum Command {
     Controller(controller::ControllerArguments),
     /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
     Convert(convert::ConvertArguments),
+    /// Write the definitions of the custom resources as YAML.
+    Crds(crds::CrdsArguments),
     /// Check a plan against its objects, independently of what made it.
     Verify(verify::VerifyArguments),
 }
@@ -55,6 +58,7 @@ impl Command {
             Command::Completion(arguments) => completion::run(arguments, out),
             Command::Controller(arguments) => controller::run(arguments, out),
             Command::Convert(arguments) => convert::run(arguments, out),
+            Command::Crds(arguments) => crds::run(arguments, out),
             Command::Verify(arguments) => verify::run(arguments, out),
         }
     }

@@ -20,7 +20,7 @@ use supercargo_models::plan::Plan;
 
 pub use groups::{Group, Usage, groups, next_best, usages};
 pub use markdown::escaped;
-pub use structured::{to_json, to_yaml};
+pub use structured::{to_json, to_yaml, yaml_documents};
 pub use table::{Layout, columns, finished};
 pub use terminal::Terminal;
 pub use workloads::{Demand, Workloads};

@@ -1,4 +1,4 @@
-//! The plan as data: the JSON contract, and the same as YAML.
+//! Values as data: the JSON contract of a plan, the same as YAML, and objects as a stream of YAML documents.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -23,4 +23,13 @@ pub fn to_yaml(value: &impl Serialize) -> anyhow::Result<String> {
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Writes values as YAML, one document each.
+///
+/// # Errors
+/// Where a value can't be a YAML one.
+pub fn yaml_documents<T: Serialize>(values: impl IntoIterator<Item = T>) -> anyhow::Result<String> {
+    let documents = values.into_iter().map(|value| to_yaml(&value)).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(documents.join("---\n"))
 }

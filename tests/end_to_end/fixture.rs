@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use supercargo::api::Definition;
 use test_cluster::{ControlPlane, PLAYED, Parts};
 
 /// How long to wait for what the control plane does by itself; far more than it takes.
@@ -102,6 +104,36 @@ impl Corner {
     {
         let object: K = serde_json::from_value(object).unwrap();
         Api::<K>::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// Installs the custom resources, and waits until they are served.
+    pub async fn install_definitions(&self) {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for definition in supercargo::api::definitions().unwrap() {
+            let apply = PatchParams::apply("test").force();
+            api.patch(&definition.name, &apply, &Patch::Apply(&definition.object)).await.unwrap();
+            let objects = self.objects(&definition);
+            let few = ListParams::default().limit(1);
+            until("custom resources to be served", async || objects.list(&few).await.ok()).await;
+        }
+    }
+
+    /// The objects of a definition's kind, untyped; those of this test's namespace where the kind has namespaces.
+    pub fn objects(&self, definition: &Definition) -> Api<DynamicObject> {
+        let spec = &definition.object["spec"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (group, version) = (text(&spec["group"]), text(&spec["versions"][0]["name"]));
+        let kind = ApiResource {
+            api_version: format!("{group}/{version}"),
+            group,
+            version,
+            kind: definition.kind.clone(),
+            plural: text(&spec["names"]["plural"]),
+        };
+        match spec["scope"].as_str() {
+            Some("Namespaced") => Api::namespaced_with(self.client.clone(), &self.name, &kind),
+            _ => Api::all_with(self.client.clone(), &kind),
+        }
     }
 
     /// A service account of this name in the test's namespace; the kubeconfig of one who may do nothing yet.

@@ -4,10 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use supercargo::api::NodePool;
 
 use crate::fixture::{Corner, TEST, run, until};
 
@@ -46,34 +44,9 @@ async fn allow(corner: &Corner, account: &str, role: Value) {
         .await;
 }
 
-/// A NodePool for this test's pods alone; its definition is installed first, without a schema.
+/// A NodePool for this test's pods alone.
 async fn node_pool(corner: &Corner, categories: &[&str]) {
-    let definition: CustomResourceDefinition = serde_json::from_value(json!({
-        "metadata": {"name": "nodepools.karpenter.sh"},
-        "spec": {
-            "group": "karpenter.sh",
-            "scope": "Cluster",
-            "names": {"kind": "NodePool", "plural": "nodepools", "singular": "nodepool"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-            }}}],
-        },
-    }))
-    .unwrap();
-    let apply = PatchParams::apply("test").force();
-    Api::<CustomResourceDefinition>::all(corner.client.clone())
-        .patch("nodepools.karpenter.sh", &apply, &Patch::Apply(&definition))
-        .await
-        .unwrap();
-    let kind = ApiResource {
-        group: "karpenter.sh".into(),
-        version: "v1".into(),
-        api_version: "karpenter.sh/v1".into(),
-        kind: "NodePool".into(),
-        plural: "nodepools".into(),
-    };
-    let pools: Api<DynamicObject> = Api::all_with(corner.client.clone(), &kind);
-    until("node pools to be served", async || pools.list(&Default::default()).await.ok()).await;
+    corner.install_definitions().await;
     let pool = json!({
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodePool",
@@ -90,7 +63,7 @@ async fn node_pool(corner: &Corner, categories: &[&str]) {
             },
         }},
     });
-    pools.create(&PostParams::default(), &serde_json::from_value(pool).unwrap()).await.unwrap();
+    corner.create_all::<NodePool>(pool).await;
 }
 
 /// Names of the pods of a part of a plan that are this test's.

@@ -4,5 +4,6 @@
 
 mod cluster;
 mod controller;
+mod definitions;
 mod fixture;
 mod live;

@@ -75,6 +75,7 @@ pub struct NodeClaimTemplateMeta {
 /// Requirements, taints and class of every node of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::require_requirements)]
 pub struct NodeClaimTemplateSpec {
     /// The class that says how the cloud makes the node.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +90,7 @@ pub struct NodeClaimTemplateSpec {
     #[schemars(schema_with = "schema::taints")]
     pub startup_taints: Option<Vec<Taint>>,
     /// What an offering must be to be bought for this pool.
+    #[serde(default)]
     #[schemars(length(max = 100))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic", "x-kubernetes-validations" = schema::requirement_rules()))]
     pub requirements: Vec<NodeSelectorRequirementWithMinValues>,
@@ -144,14 +146,14 @@ pub struct NodeSelectorRequirementWithMinValues {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Disruption {
-    /// How long a node rests after its last pod event (`30s`, `Never`).
+    /// How long a node is left alone after its last pod came or went (`30s`, `Never`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = schema::DURATION_OR_NEVER))]
     #[schemars(extend("default" = "0s"))]
     pub consolidate_after: Option<String>,
-    /// `WhenEmpty` or `WhenEmptyOrUnderutilized`.
+    /// Which nodes may be given up: `WhenEmpty`, `WhenEmptyOrUnderutilized`, or `Balanced` between savings and evictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["WhenEmpty", "WhenEmptyOrUnderutilized", "Balanced"], "default" = "WhenEmptyOrUnderutilized"))]
+    #[schemars(extend("enum" = schema::CONSOLIDATION_POLICIES, "default" = "WhenEmptyOrUnderutilized"))]
     pub consolidation_policy: Option<String>,
     /// How many nodes may be disrupted at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,19 +166,19 @@ pub struct Disruption {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
-    /// A count or a percentage.
+    /// A count, or a percentage of the pool's nodes, rounded up.
     #[serde(default = "a_tenth")]
     #[schemars(regex(pattern = r"^((100|[0-9]{1,2})%|[0-9]+)$"))]
     pub nodes: String,
-    /// Cron expression at which the budget begins to hold.
+    /// When the budget begins to hold: a cron expression in UTC; absent means always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = schema::CRON))]
     pub schedule: Option<String>,
-    /// How long it holds from then.
+    /// How long it holds from then, in hours and minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = schema::BUDGET_DURATION))]
     pub duration: Option<String>,
-    /// The reasons it holds for (`Empty`, `Drifted`, `Underutilized`); absent means all.
+    /// The reasons it holds for (`Underutilized`, `Empty`, `Drifted`, `Unhealthy`); absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::reasons")]
     pub reasons: Option<Vec<String>>,

@@ -24,6 +24,10 @@ pub const LABEL_KEY: &str =
 pub(super) const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
 /// The operators of a requirement.
 pub const OPERATORS: [&str; 8] = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt", "Gte", "Lte"];
+/// Which nodes consolidation may give up.
+pub const CONSOLIDATION_POLICIES: [&str; 3] = ["WhenEmpty", "WhenEmptyOrUnderutilized", "Balanced"];
+/// Why nodes are disrupted.
+pub const DISRUPTION_REASONS: [&str; 4] = ["Underutilized", "Empty", "Drifted", "Unhealthy"];
 
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
@@ -110,6 +114,16 @@ pub fn requirement_rules() -> [Value; 3] {
     ]
 }
 
+/// A file may leave out requirements where there are none; the API server wants to see that there are none.
+pub(super) fn require_requirements(schema: &mut Schema) {
+    if let Some(requirements) = schema.pointer_mut("/properties/requirements").and_then(Value::as_object_mut) {
+        requirements.remove("default");
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.push("requirements".into());
+    }
+}
+
 /// Comparisons need a number.
 pub fn number_rule() -> Value {
     rule(
@@ -141,12 +155,12 @@ pub(super) fn budget_rules() -> [Value; 1] {
     [rule("self.all(x, has(x.schedule) == has(x.duration))", "'schedule' must be set with 'duration'")]
 }
 
-/// Why nodes are disrupted.
+/// The reasons that a budget holds for.
 pub(super) fn reasons(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": 50,
         "x-kubernetes-list-type": "set",
-        "items": {"type": "string", "enum": ["Underutilized", "Empty", "Drifted", "Unhealthy"]},
+        "items": {"type": "string", "enum": DISRUPTION_REASONS},
     })
 }

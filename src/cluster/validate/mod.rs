@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 pub(crate) use names::{is_dns_label, is_dns_subdomain, labels};
 pub(crate) use node_class::node_class;
-pub(crate) use node_pool::{node, node_pool};
+pub(crate) use node_pool::{node, node_pool, restricted_domains};
 pub(crate) use path::{Checked, Fault, Path};
 
 fn replicas(count: Option<i32>, field: &str) -> Checked {

@@ -3,7 +3,8 @@
 //! <https://karpenter.sh/docs/concepts/nodepools/>.
 
 use k8s_openapi::api::core::v1::Node;
-use supercargo_models::kubernetes::{Budget, NodePool, NodeSelectorRequirementWithMinValues};
+use supercargo_models::kubernetes::schema::{CONSOLIDATION_POLICIES, DISRUPTION_REASONS};
+use supercargo_models::kubernetes::{Budget, NodePool, NodeSelectorRequirementWithMinValues, restricted};
 
 use super::names::{label_key, label_value, labels};
 use super::path::{Checked, Path};
@@ -18,6 +19,9 @@ pub(crate) fn node_pool(pool: &NodePool) -> Checked {
     let metadata = template.key("metadata");
     let made = pool.spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     labels(made, &metadata.key("labels"))?;
+    if made.is_some_and(|labels| labels.len() > 100) {
+        return metadata.key("labels").fail("has more than 100 entries");
+    }
     for key in made.into_iter().flatten().map(|(key, _)| key) {
         reserved_key(key, &metadata.key("labels").key(key))?;
     }
@@ -29,6 +33,17 @@ pub(crate) fn node_pool(pool: &NodePool) -> Checked {
     for (index, requirement) in claim.requirements.iter().enumerate() {
         pool_requirement(requirement, &inner.key("requirements").index(index))?;
     }
+    if let Some(reference) = &claim.node_class_ref {
+        let path = inner.key("nodeClassRef");
+        for (field, text) in [("group", &reference.group), ("kind", &reference.kind), ("name", &reference.name)] {
+            if text.is_empty() {
+                return path.key(field).fail("is empty");
+            }
+        }
+        if reference.group.contains('/') {
+            return path.key("group").fail(format!("{:?} is not a group (leave out the version)", reference.group));
+        }
+    }
     taints(claim.taints.as_deref(), &inner.key("taints"))?;
     taints(claim.startup_taints.as_deref(), &inner.key("startupTaints"))?;
     duration(claim.expire_after.as_deref(), true, &inner.key("expireAfter"))?;
@@ -38,21 +53,32 @@ pub(crate) fn node_pool(pool: &NodePool) -> Checked {
     {
         return spec.key("weight").fail(format!("{weight} is not in the range 1 to 100"));
     }
-    if let Some(replicas) = pool.spec.replicas
-        && replicas < 0
-    {
-        return spec.key("replicas").fail(format!("{replicas} is negative"));
+    if let Some(replicas) = pool.spec.replicas {
+        if replicas < 0 {
+            return spec.key("replicas").fail(format!("{replicas} is negative"));
+        }
+        if pool.spec.weight.is_some() {
+            return spec.key("weight").fail("is not for pools with replicas");
+        }
+        if let Some(resource) =
+            pool.spec.limits.iter().flatten().map(|(resource, _)| resource).find(|name| *name != "nodes")
+        {
+            return spec.key("limits").key(resource).fail("is not for pools with replicas; nodes is");
+        }
     }
     amounts(pool.spec.limits.as_ref(), &spec.key("limits"))?;
     if let Some(disruption) = &pool.spec.disruption {
         let path = spec.key("disruption");
         duration(disruption.consolidate_after.as_deref(), true, &path.key("consolidateAfter"))?;
         if let Some(policy) = &disruption.consolidation_policy
-            && !["WhenEmpty", "WhenEmptyOrUnderutilized"].contains(&policy.as_str())
+            && !CONSOLIDATION_POLICIES.contains(&policy.as_str())
         {
             return path
                 .key("consolidationPolicy")
-                .fail(format!("{policy:?} is not one of WhenEmpty and WhenEmptyOrUnderutilized"));
+                .fail(format!("{policy:?} is not one of WhenEmpty, WhenEmptyOrUnderutilized and Balanced"));
+        }
+        if disruption.budgets.as_ref().is_some_and(|budgets| budgets.len() > 50) {
+            return path.key("budgets").fail("has more than 50 entries");
         }
         for (index, entry) in disruption.budgets.iter().flatten().enumerate() {
             budget(entry, &path.key("budgets").index(index))?;
@@ -61,10 +87,29 @@ pub(crate) fn node_pool(pool: &NodePool) -> Checked {
     Ok(())
 }
 
-/// Labels that Karpenter itself sets, one value a node or a pool.
+/// Labels that are set on each node, one value a node or a pool.
 fn reserved_key(key: &str, path: &Path<'_>) -> Checked {
-    if ["karpenter.sh/nodepool", "kubernetes.io/hostname"].contains(&key) {
+    if [restricted::NODE_POOL, restricted::HOST_NAME].contains(&key) {
         return path.fail(format!("{key} is set on each node and cannot be chosen by a pool"));
+    }
+    Ok(())
+}
+
+/// Checks that a pool chooses no label of a restricted domain.
+pub(crate) fn restricted_domains(pool: &NodePool) -> Checked {
+    let check = |key: &str, path: &Path<'_>| match restricted::domain(key) {
+        Some(domain) => path.fail(format!("{key} cannot be chosen: the label domain {domain} is restricted")),
+        None => Ok(()),
+    };
+    let root = Path::ROOT;
+    let (spec, template) = (root.key("spec"), &pool.spec.template);
+    let path = spec.key("template");
+    let labels = template.metadata.iter().flat_map(|metadata| metadata.labels.iter().flatten());
+    for (key, _) in labels {
+        check(key, &path.key("metadata").key("labels").key(key))?;
+    }
+    for (index, requirement) in template.spec.requirements.iter().enumerate() {
+        check(&requirement.key, &path.key("spec").key("requirements").index(index).key("key"))?;
     }
     Ok(())
 }
@@ -149,7 +194,45 @@ fn budget(budget: &Budget, path: &Path<'_>) -> Checked {
     if budget.schedule.is_some() != budget.duration.is_some() {
         return path.fail("schedule and duration go together");
     }
-    duration(budget.duration.as_deref(), false, &path.key("duration"))
+    if let Some(schedule) = &budget.schedule
+        && !is_schedule(schedule)
+    {
+        let fault = path.key("schedule").fault(format!("{schedule:?} is not a schedule"));
+        return Err(fault.with_fix("such as '0 9 * * mon-fri' or @daily"));
+    }
+    if let Some(duration) = &budget.duration
+        && !is_budget_duration(duration)
+    {
+        let fault = path.key("duration").fault(format!("{duration:?} is not a duration in hours and minutes"));
+        return Err(fault.with_fix("such as 8h or 1h30m"));
+    }
+    for (index, reason) in budget.reasons.iter().flatten().enumerate() {
+        if !DISRUPTION_REASONS.contains(&reason.as_str()) {
+            let problem = format!("{reason:?} is not one of Underutilized, Empty, Drifted and Unhealthy");
+            return path.key("reasons").index(index).fail(problem);
+        }
+        if budget.reasons.iter().flatten().take(index).any(|earlier| earlier == reason) {
+            return path.key("reasons").index(index).fail(format!("{reason} is there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Five fields, or a name for them.
+fn is_schedule(text: &str) -> bool {
+    const NAMES: [&str; 7] = ["annually", "yearly", "monthly", "weekly", "daily", "midnight", "hourly"];
+    match text.strip_prefix('@') {
+        Some(name) => NAMES.contains(&name),
+        None => text.split_whitespace().count() == 5,
+    }
+}
+
+/// Hours, minutes or both, with the `0s` that Go writes after them.
+fn is_budget_duration(text: &str) -> bool {
+    let text = text.strip_suffix("0s").unwrap_or(text);
+    let parts: Vec<&str> = text.split_inclusive(['h', 'm']).collect();
+    let units: String = parts.iter().filter_map(|part| part.chars().last()).collect();
+    is_duration(text) && ["h", "m", "hm"].contains(&units.as_str())
 }
 
 /// Checks a node that is there.
@@ -167,6 +250,22 @@ pub(crate) fn node(node: &Node) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets_hold_for_hours_and_minutes() {
+        for text in ["8h", "30m", "1h30m", "1h0s", "1h30m0s"] {
+            assert!(is_budget_duration(text), "{text}");
+        }
+        for text in ["", "10s", "1m1h", "1h30s", "h", "1d", "0s"] {
+            assert!(!is_budget_duration(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn schedules() {
+        assert!(is_schedule("@daily") && is_schedule("0 9 * * mon-fri"));
+        assert!(!is_schedule("@noon") && !is_schedule("0 9 * *") && !is_schedule(""));
+    }
 
     #[test]
     fn durations() {
