@@ -35,6 +35,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// A source that is one document and has no text.
+    pub fn whole(name: &str) -> Self {
+        let source = Source { name: name.into(), text: String::new() };
+        Place { source: Arc::new(source), index: 0, several: false, item: None }
+    }
+
     /// The file's name.
     pub fn file(&self) -> &str {
         &self.source.name

@@ -90,7 +90,9 @@ pub(crate) fn read(target: &Target) -> Result<Vec<Document>, LiveError> {
         .build()
         .map_err(|error| LiveError::Kubeconfig(error.to_string()))?;
     runtime.block_on(async {
-        let client = connect(target).await?;
+        let mut config = configuration(target).await?;
+        config.read_timeout = Some(PATIENCE);
+        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
         let mut found = Vec::new();
         for (resource, kind, versions) in RESOURCES {
             for version in versions {
@@ -105,10 +107,17 @@ pub(crate) fn read(target: &Target) -> Result<Vec<Document>, LiveError> {
     })
 }
 
-async fn connect(target: &Target) -> Result<Client, LiveError> {
+fn unusable(error: &dyn std::error::Error) -> LiveError {
+    LiveError::Kubeconfig(with_causes(error))
+}
+
+/// How a cluster is spoken to, without a limit to how long an answer may take: watches last.
+///
+/// # Errors
+/// If there is none, or its kubeconfig can't be used.
+pub async fn configuration(target: &Target) -> Result<Config, LiveError> {
     let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
-    let unusable = |error: &dyn std::error::Error| LiveError::Kubeconfig(with_causes(error));
-    let mut config = match (&target.kubeconfig, &target.context) {
+    Ok(match (&target.kubeconfig, &target.context) {
         (Some(file), _) => {
             let read = Kubeconfig::read_from(file).map_err(|error| unusable(&error))?;
             Config::from_custom_kubeconfig(read, &options).await.map_err(|error| unusable(&error))?
@@ -117,9 +126,7 @@ async fn connect(target: &Target) -> Result<Client, LiveError> {
             Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
         }
         _ => Config::incluster().map_err(|_| LiveError::Nowhere)?,
-    };
-    config.read_timeout = Some(PATIENCE);
-    Client::try_from(config).map_err(|error| unusable(&error))
+    })
 }
 
 fn has_kubeconfig() -> bool {

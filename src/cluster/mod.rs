@@ -15,6 +15,7 @@ mod live;
 mod objects;
 mod ownership;
 mod sources;
+mod stored;
 mod typed;
 mod validate;
 
@@ -22,8 +23,9 @@ use serde_json::Value;
 use supercargo_models::kubernetes::Snapshot;
 
 pub use error::InputError;
-pub use live::{LiveError, Target};
+pub use live::{LiveError, Target, configuration};
 use objects::{Objects, Read};
+pub use stored::{Stored, of_stored};
 
 /// How to read.
 #[derive(Clone, Debug, Default)]

@@ -219,7 +219,7 @@ pub fn write_text(file: Option<&Path>, text: &str, out: &mut dyn Write) -> anyho
 }
 
 /// Reads a duration as people write it: `500ms`, `5s`, `2m`, `1m30s`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a time like 500ms, 5s or 2m is needed".to_owned();
     let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)

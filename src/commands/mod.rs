@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod bench;
 pub mod catalog;
 pub mod completion;
+pub mod controller;
 pub mod convert;
 pub mod crds;
 pub mod explain;
@@ -32,6 +33,8 @@ pub enum Command {
     Catalog(catalog::CatalogArguments),
     /// Write a script that completes supercargo's commands in your shell.
     Completion(completion::CompletionArguments),
+    /// Watch over a cluster: buy machines for the pods that wait, and take away those that are not needed.
+    Controller(controller::ControllerArguments),
     /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
     Convert(convert::ConvertArguments),
     /// Write the definitions of the custom resources as YAML.
@@ -53,6 +56,7 @@ impl Command {
             Command::ExportModel(arguments) => export_model::run(arguments, out),
             Command::Catalog(arguments) => catalog::run(arguments, out),
             Command::Completion(arguments) => completion::run(arguments, out),
+            Command::Controller(arguments) => controller::run(arguments, out),
             Command::Convert(arguments) => convert::run(arguments, out),
             Command::Crds(arguments) => crds::run(arguments, out),
             Command::Verify(arguments) => verify::run(arguments, out),

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub)]
 
 mod cluster;
+mod controller;
 mod definitions;
 mod fixture;
 mod live;

@@ -278,7 +278,7 @@ fn what_the_program_prints_is_what_is_installed() {
         let mut file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
         file.write_all(&output.stdout).unwrap();
         let path = file.path().display().to_string();
-        let generations = || printed(&["get", "crd", "-o", "jsonpath={.items[*].metadata.generation}"]);
+        let generations = || printed(&["get", "-f", path.as_str(), "-o", "jsonpath={.items[*].metadata.generation}"]);
         let before = generations();
         let applied =
             printed(&["apply", "--server-side", "--field-manager=test", "--validate=strict", "-f", path.as_str()]);

@@ -1,0 +1,287 @@
+//! The simulated cloud: machines are records in the cluster itself, and kwok plays their kubelets.
+//!
+//! A machine is a ConfigMap (label `supercargo.dev/kwok=machine`) named after the uid of its claim: creating it is one
+//! request that either makes the machine or finds it made, and it outlives the program. After the boot delay the machine
+//! becomes a node, once. A ConfigMap that is deleted is a machine that has failed. The ConfigMap `supercargo-kwok` (label
+//! `supercargo.dev/kwok=faults`) says what is to go wrong.
+
+mod faults;
+mod machine;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use faults::{FaultError, Faults, Pattern};
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::api::{DeleteParams, PostParams};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
+use kube::{Api, Client, ResourceExt};
+pub use machine::quantities;
+use machine::{LABEL, MACHINE, Record, record_name};
+use serde_json::Value;
+use supercargo_models::catalog::{Catalog, KubeletSettings};
+use supercargo_models::kubernetes::NodeClassReference;
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy, choices};
+use crate::api::{KWOKNodeClass, NodeClaim};
+
+/// Name of the ConfigMap that says what is to go wrong.
+pub const FAULTS: &str = "supercargo-kwok";
+/// API group and kind of its node classes.
+const CLASS: (&str, &str) = ("karpenter.kwok.sh", "KWOKNodeClass");
+
+/// The simulated cloud.
+pub struct Kwok {
+    client: Client,
+    namespace: String,
+    catalog: Arc<Catalog>,
+    flags: Faults,
+    maps: Store<ConfigMap>,
+    classes: Store<KWOKNodeClass>,
+}
+
+impl Kwok {
+    /// The cloud, whose records lie in `namespace`, and what has to be polled for as long as it is to work: its watches and
+    /// the booting of its machines.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        catalog: Arc<Catalog>,
+        flags: Faults,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
+        let (maps, maps_writer) = reflector::store();
+        let (classes, classes_writer) = reflector::store();
+        let cloud =
+            Arc::new(Kwok { client: client.clone(), namespace: namespace.to_owned(), catalog, flags, maps, classes });
+        let selected = watcher::Config::default().labels(LABEL);
+        let events = watch(Api::<ConfigMap>::namespaced(client.clone(), namespace), selected)
+            .default_backoff()
+            .modify(|map| map.managed_fields_mut().clear())
+            .reflect(maps_writer);
+        let of_classes = watch(Api::<KWOKNodeClass>::all(client), watcher::Config::default())
+            .default_backoff()
+            .modify(|class| class.managed_fields_mut().clear())
+            .reflect(classes_writer)
+            .for_each(async |event| {
+                if let Err(error) = event {
+                    warn!("watching KWOKNodeClasses: {error}");
+                }
+            });
+        let boots = Arc::clone(&cloud).boot(events);
+        (cloud, async move {
+            futures::join!(boots, of_classes);
+        })
+    }
+
+    /// Waits until records and classes were read for the first time.
+    pub async fn ready(&self) {
+        // The writers live as long as the future that `new` gives; without it there is nobody to wait for.
+        let _ = self.maps.wait_until_ready().await;
+        let _ = self.classes.wait_until_ready().await;
+    }
+
+    /// What goes wrong just now.
+    fn behaviour(&self) -> Result<Faults, CloudError> {
+        let key = ObjectRef::new(FAULTS).within(&self.namespace);
+        match self.maps.get(&key).as_ref().and_then(|map| map.data.as_ref()) {
+            Some(data) => {
+                let named = |error| CloudError::Failed(format!("ConfigMap {}/{FAULTS}: {error}", self.namespace));
+                self.flags.overlaid(data).map_err(named)
+            }
+            None => Ok(self.flags.clone()),
+        }
+    }
+
+    fn records(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Boots every machine in its time.
+    async fn boot(self: Arc<Self>, events: impl Stream<Item = watcher::Result<Event<ConfigMap>>> + Send) {
+        let mut booting = JoinSet::new();
+        let mut events = std::pin::pin!(events);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                Some(_) = booting.join_next() => continue,
+            };
+            match event {
+                Some(Ok(Event::Apply(map) | Event::InitApply(map))) => {
+                    if let Some(record) = Record::read(&map)
+                        && let Some(boots) = record.boots()
+                        && boots != Timestamp::MAX
+                    {
+                        booting.spawn(Arc::clone(&self).boot_one(map, record, boots));
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => warn!("watching the records of the kwok cloud: {error}"),
+                None => return,
+            }
+        }
+    }
+
+    async fn boot_one(self: Arc<Self>, map: ConfigMap, record: Record, boots: Timestamp) {
+        tokio::time::sleep(Duration::try_from(boots.duration_since(Timestamp::now())).unwrap_or_default()).await;
+        loop {
+            // Ended, or changed while it booted: that change brings a call of its own.
+            let current = self.maps.get(&ObjectRef::from_obj(&map));
+            if current.is_none_or(|current| current.metadata.resource_version != map.metadata.resource_version) {
+                return;
+            }
+            match self.become_node(&map, &record).await {
+                Ok(()) => return,
+                Err(error) => warn!(machine = map.name_any(), "booting: {error}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Makes the node, then notes that it is made. Repeated after a failure it finds the node made.
+    async fn become_node(&self, map: &ConfigMap, record: &Record) -> Result<(), CloudError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = record.node();
+        match nodes.create(&PostParams::default(), &node).await {
+            Ok(_) => debug!(node = node.name_any(), "booted"),
+            Err(error) if code(&error) == Some(409) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        let mut booted = record.clone().booted().config_map(&self.namespace).map_err(|error| failed(&error))?;
+        booted.metadata.resource_version.clone_from(&map.metadata.resource_version);
+        match self.records().replace(&map.name_any(), &PostParams::default(), &booted).await {
+            Ok(_) => Ok(()),
+            // Its end came in between: a machine that is gone has no node.
+            Err(error) if code(&error) == Some(404) => {
+                match nodes.delete(&node.name_any(), &DeleteParams::default()).await {
+                    Err(error) if code(&error) != Some(404) => Err(failed(&error)),
+                    _ => Ok(()),
+                }
+            }
+            // Someone else booted it.
+            Err(error) if code(&error) == Some(409) => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    fn class(&self, reference: Option<&NodeClassReference>) -> Result<Arc<KWOKNodeClass>, CloudError> {
+        let unready = |words: String| Err(CloudError::ClassNotReady(words));
+        let Some(NodeClassReference { group, kind, name }) = reference else {
+            return unready("no class is named".into());
+        };
+        if (group.as_str(), kind.as_str()) != CLASS {
+            return unready(format!("{kind} {name} of {group} is none of the kwok cloud"));
+        }
+        match self.classes.get(&ObjectRef::new(name)) {
+            None => unready(format!("KWOKNodeClass {name} is not there")),
+            Some(class) if class.metadata.deletion_timestamp.is_some() => {
+                unready(format!("KWOKNodeClass {name} is being deleted"))
+            }
+            Some(class) => Ok(class),
+        }
+    }
+
+    /// The record of a claim's machine, from the API server itself.
+    async fn record(&self, claim: &ClaimKey) -> Result<Record, CloudError> {
+        let map = self.records().get_opt(&record_name(&claim.uid)).await.map_err(|error| failed(&error))?;
+        map.as_ref().and_then(Record::read).ok_or(CloudError::NotFound)
+    }
+}
+
+#[async_trait]
+impl CloudProvider for Kwok {
+    fn name(&self) -> &'static str {
+        "kwok"
+    }
+
+    async fn create(&self, claim: &NodeClaim) -> Result<Machine, CloudError> {
+        match self.record(&ClaimKey::of(claim)).await {
+            Err(CloudError::NotFound) => {}
+            found => return found.map(|record| record.machine()),
+        }
+        let mut behaviour = self.behaviour()?;
+        let class = self.class(claim.spec.template.node_class_ref.as_ref())?;
+        if let Some(delay) = class.spec.node_registration_delay.as_deref().and_then(crate::duration::parse) {
+            behaviour.boot_delay = delay;
+        }
+        if let Some(words) = behaviour.failure {
+            return Err(CloudError::Failed(words));
+        }
+        let choices = choices(&self.catalog, claim, &KubeletSettings::default())?;
+        let Some(choice) = choices.iter().find(|choice| !behaviour.refuses(&choice.offer)) else {
+            let message = match choices.len() {
+                0 => "no offering satisfies the claim's requirements and requests".to_owned(),
+                count => format!("none of {count} offerings can be had, {} the first of them", choices[0].offer),
+            };
+            let refused = choices.into_iter().map(|choice| choice.offer).collect();
+            return Err(CloudError::InsufficientCapacity { refused, message });
+        };
+        let delay = if behaviour.never_boots { Duration::MAX } else { behaviour.boot_delay };
+        let record = Record::new(claim, choice, Timestamp::now(), delay);
+        let map = record.config_map(&self.namespace).map_err(|error| failed(&error))?;
+        match self.records().create(&PostParams::default(), &map).await {
+            Ok(_) => {
+                info!(claim = claim.name_any(), "kwok: {} for ${:.4}/h", choice.offer, choice.price);
+                Ok(record.machine())
+            }
+            Err(error) if code(&error) == Some(409) => Ok(self.record(&ClaimKey::of(claim)).await?.machine()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn delete(&self, claim: &ClaimKey) -> Result<(), CloudError> {
+        match self.records().delete(&record_name(&claim.uid), &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some(404) => Err(CloudError::NotFound),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn get(&self, claim: &ClaimKey) -> Result<Machine, CloudError> {
+        self.record(claim).await.map(|record| record.machine())
+    }
+
+    async fn list(&self) -> Result<Vec<Machine>, CloudError> {
+        let machines = |map: &Arc<ConfigMap>| map.labels().get(LABEL).is_some_and(|value| value == MACHINE);
+        let records = self.maps.state().into_iter().filter(machines).filter_map(|map| Record::read(&map));
+        Ok(records.map(|record| record.machine()).collect())
+    }
+
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog)
+    }
+
+    fn node_class(&self, reference: &NodeClassReference) -> Result<Value, CloudError> {
+        serde_json::to_value(&*self.class(Some(reference))?).map_err(|error| failed(&error))
+    }
+
+    async fn drifted(&self, _claim: &NodeClaim) -> Result<Option<String>, CloudError> {
+        // Its classes say nothing that a machine could drift from.
+        Ok(None)
+    }
+
+    fn repair_policies(&self) -> Vec<RepairPolicy> {
+        let patience = Duration::from_secs(30 * 60);
+        ["False", "Unknown"]
+            .map(|status| RepairPolicy { condition: "Ready".into(), status: status.into(), patience })
+            .into()
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> CloudError {
+    CloudError::Failed(error.to_string())
+}
+
+/// The HTTP status that the API server answered with.
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}

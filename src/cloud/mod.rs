@@ -1,0 +1,170 @@
+//! Where machines come from: one trait, and the clouds behind it.
+//!
+//! A machine belongs to the NodeClaim it was made for, and is known by that claim's uid: whoever asks for it twice gets the
+//! same machine, so a controller that died between asking and writing down what it got asks again.
+
+mod choice;
+pub mod kwok;
+mod refused;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use choice::{Choice, choices};
+use jiff::Timestamp;
+pub use refused::Refused;
+use serde_json::Value;
+use supercargo_models::catalog::Catalog;
+use supercargo_models::kubernetes::NodeClassReference;
+use supercargo_models::kubernetes::quantity::Resources;
+
+use crate::api::NodeClaim;
+
+/// What sells machines.
+///
+/// All methods may be called at any time, again, and by several programs at once; each says what that does.
+#[async_trait]
+pub trait CloudProvider: Send + Sync {
+    /// What it is called in metrics and messages: `kwok`.
+    fn name(&self) -> &'static str;
+
+    /// Launches the machine of a claim: the cheapest offering that its requirements allow and that holds its requests.
+    ///
+    /// Idempotent by the claim's uid: a claim that has a machine gets that machine again, whatever its spec says by now.
+    ///
+    /// # Errors
+    /// [`CloudError::InsufficientCapacity`] where none of the offerings can be had now; [`CloudError::ClassNotReady`] where
+    /// the class is missing or not ready; else the cloud failed, and the call may be repeated.
+    async fn create(&self, claim: &NodeClaim) -> Result<Machine, CloudError>;
+
+    /// Asks for the end of a claim's machine. It may take time: [`CloudProvider::get`] says when the machine is gone.
+    ///
+    /// Asking again changes nothing.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] where the claim has no machine, or none any more; else the call may be repeated.
+    async fn delete(&self, claim: &ClaimKey) -> Result<(), CloudError>;
+
+    /// The machine of a claim.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] where there is none, or none any more.
+    async fn get(&self, claim: &ClaimKey) -> Result<Machine, CloudError>;
+
+    /// All machines of this cluster that are there or ending.
+    ///
+    /// # Errors
+    /// If the cloud does not answer; never a part of the machines.
+    async fn list(&self) -> Result<Vec<Machine>, CloudError>;
+
+    /// What can be bought, with prices.
+    fn catalog(&self) -> Arc<Catalog>;
+
+    /// The class object that a pool or claim names, for the planner and to know whether machines can be made of it.
+    ///
+    /// # Errors
+    /// [`CloudError::ClassNotReady`] where it is missing, leaving or not ready.
+    fn node_class(&self, reference: &NodeClassReference) -> Result<Value, CloudError>;
+
+    /// Why a claim's machine is no longer what its class asks for; `None` where it is.
+    ///
+    /// # Errors
+    /// If the cloud does not answer, or [`CloudError::NotFound`].
+    async fn drifted(&self, claim: &NodeClaim) -> Result<Option<String>, CloudError>;
+
+    /// Conditions of a node on which its machine is to be replaced.
+    fn repair_policies(&self) -> Vec<RepairPolicy>;
+}
+
+/// Which claim a machine belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimKey {
+    /// The claim's name.
+    pub name: String,
+    /// The claim's uid: a later claim of the same name is another one.
+    pub uid: String,
+}
+
+impl ClaimKey {
+    /// The key of a claim that the API server holds.
+    pub fn of(claim: &NodeClaim) -> Self {
+        ClaimKey {
+            name: claim.metadata.name.clone().unwrap_or_default(),
+            uid: claim.metadata.uid.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// A machine that was launched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// The claim that it was launched for.
+    pub claim: ClaimKey,
+    /// What its node says in `spec.providerID`.
+    pub provider_id: String,
+    /// The image it runs.
+    pub image_id: String,
+    /// What was bought.
+    pub offering: Offer,
+    /// Labels that its node will bear: those of the instance type, zone and capacity type.
+    pub labels: BTreeMap<String, String>,
+    /// What it has.
+    pub capacity: Resources,
+    /// What it offers to pods.
+    pub allocatable: Resources,
+    /// When it was launched.
+    pub launched: Timestamp,
+}
+
+/// One thing that can be bought.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Offer {
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// `on-demand`, `spot` or `reserved`.
+    pub capacity_type: String,
+}
+
+impl fmt::Display for Offer {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "{} {} {}", self.instance_type, self.capacity_type, self.zone)
+    }
+}
+
+/// A node condition that means that a machine is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairPolicy {
+    /// Type of the condition.
+    pub condition: String,
+    /// Its status when the machine is broken.
+    pub status: String,
+    /// How long to hope.
+    pub patience: Duration,
+}
+
+/// Why the cloud did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloudError {
+    /// None of the offerings that a claim allows can be had now.
+    #[error("no capacity: {message}")]
+    InsufficientCapacity {
+        /// What was refused: not to be asked for again for some minutes.
+        refused: Vec<Offer>,
+        /// The cloud's words.
+        message: String,
+    },
+    /// The class that a claim or pool names is missing or not ready.
+    #[error("the node class is not ready: {0}")]
+    ClassNotReady(String),
+    /// There is no such machine, or none any more.
+    #[error("no such machine")]
+    NotFound,
+    /// Anything else: the call may be repeated.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,307 @@
+//! `controller`: the in-cluster autoscaler.
+
+mod dying;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use clap::builder::FalseyValueParser;
+use kube::Client;
+use supercargo_models::problem::build::Options;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::cli::{BadInput, EXIT_DONE, EXIT_FAILED};
+use crate::cloud::kwok::{Faults, Kwok, Pattern};
+use crate::cluster::{self, Target};
+use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
+use crate::commands::planning::read_catalog;
+use crate::controllers::{self, Election, Settings};
+use crate::telemetry::{Health, LogFormat, Metrics, serve, start_logs};
+
+/// How long what is under way may take to end when the program is asked to.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How often to say what the controller waits for.
+const REMINDER: Duration = Duration::from_secs(30);
+
+/// Where machines come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cloud {
+    /// Simulated machines, whose kubelets kwok plays.
+    Kwok,
+}
+
+/// What to watch over, and how.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  supercargo controller --cloud kwok --kubeconfig ~/.kube/config\n  \
+                        supercargo controller --cloud kwok --kwok-boot-delay 30s --kwok-refuse '*/*/spot'")]
+pub struct ControllerArguments {
+    /// Where machines come from.
+    #[arg(long, value_enum, env = "SUPERCARGO_CLOUD", hide_env_values = true)]
+    pub cloud: Cloud,
+    /// The cluster [default: KUBECONFIG, ~/.kube/config, or the cluster around].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig in place of its current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// A batch of pods is planned once no other has come for so long.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, env = "BATCH_IDLE_DURATION", hide_env_values = true, help_heading = "Provisioning")]
+    pub batch_idle_duration: Duration,
+    /// And at the latest so long after its first pod.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, env = "BATCH_MAX_DURATION", hide_env_values = true, help_heading = "Provisioning")]
+    pub batch_max_duration: Duration,
+    /// How often claims, nodes and machines are compared with each other.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, env = "SUPERCARGO_COLLECTION_PERIOD", hide_env_values = true, help_heading = "Provisioning")]
+    pub collection_period: Duration,
+    /// The offerings.
+    #[command(flatten)]
+    pub catalog: CatalogArguments,
+    /// How to plan.
+    #[command(flatten)]
+    pub planning: PlanningArguments,
+    /// What the simulated cloud does.
+    #[command(flatten)]
+    pub kwok: KwokArguments,
+    /// How to run.
+    #[command(flatten)]
+    pub operation: OperationArguments,
+}
+
+/// What the simulated cloud does. The ConfigMap supercargo-kwok in the system namespace, labelled
+/// supercargo.dev/kwok=faults, changes it while the program runs.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Simulated cloud")]
+pub struct KwokArguments {
+    /// From launch to the node's first sign of life, where its class says nothing.
+    #[arg(long, value_name = "DURATION", value_parser = parse_delay, default_value = "0s", env = "KWOK_BOOT_DELAY", hide_env_values = true)]
+    pub kwok_boot_delay: Duration,
+    /// Offerings that cannot be had: INSTANCE-TYPE/ZONE/CAPACITY-TYPE, each a name or *; repeatable.
+    #[arg(long, value_name = "OFFERING", value_delimiter = ',', env = "KWOK_REFUSE", hide_env_values = true)]
+    pub kwok_refuse: Vec<Pattern>,
+}
+
+/// How to run.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Operation")]
+pub struct OperationArguments {
+    /// Act without being elected: no other controller may act on this cluster.
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "DISABLE_LEADER_ELECTION", hide_env_values = true)]
+    pub disable_leader_election: bool,
+    /// Name of the lease; Karpenter's, so that the two never act at once.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "karpenter-leader-election",
+        env = "LEADER_ELECTION_NAME",
+        hide_env_values = true
+    )]
+    pub leader_election_name: String,
+    /// Namespace of the lease [default: the system namespace].
+    #[arg(long, value_name = "NAMESPACE", env = "LEADER_ELECTION_NAMESPACE", hide_env_values = true)]
+    pub leader_election_namespace: Option<String>,
+    /// Namespace of what the controller keeps for itself.
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        default_value = "kube-system",
+        env = "SYSTEM_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub system_namespace: String,
+    /// Port of /metrics; 0 for any.
+    #[arg(long, value_name = "PORT", default_value_t = 8080, env = "METRICS_PORT", hide_env_values = true)]
+    pub metrics_port: u16,
+    /// Port of /healthz and /readyz; 0 for any.
+    #[arg(long, value_name = "PORT", default_value_t = 8081, env = "HEALTH_PROBE_PORT", hide_env_values = true)]
+    pub health_probe_port: u16,
+    /// What is logged: error, warn, info, debug, or a filter such as supercargo=debug,kube=info.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "LOG_LEVEL", hide_env_values = true)]
+    pub log_level: String,
+    /// For tests: dies as soon as so many of its writes are answered.
+    #[arg(long, value_name = "N", hide = true)]
+    pub die_after_writes: Option<u64>,
+    /// How a line of the log looks.
+    #[arg(long, value_enum, default_value_t, env = "SUPERCARGO_LOG_FORMAT", hide_env_values = true)]
+    pub log_format: LogFormat,
+}
+
+/// A duration that may be zero.
+fn parse_delay(text: &str) -> Result<Duration, String> {
+    crate::duration::parse(text).ok_or_else(|| "a time like 0s, 500ms or 30s is needed".to_owned())
+}
+
+impl ControllerArguments {
+    fn settings(&self) -> Settings {
+        Settings {
+            batch_idle: self.batch_idle_duration,
+            batch_max: self.batch_max_duration,
+            time_budget: self.planning.time_budget,
+            solver: self.planning.settings(),
+            options: Options {
+                capacity_types: self.planning.capacity_types(),
+                ignore_weights: self.planning.ignore_weights,
+                ..Options::default()
+            },
+            // Karpenter's own (pkg/controllers/nodeclaim/lifecycle/liveness.go).
+            launch_timeout: Duration::from_secs(5 * 60),
+            registration_timeout: Duration::from_secs(15 * 60),
+            collection_period: self.collection_period,
+        }
+    }
+}
+
+/// Runs until it is asked to end (SIGTERM, SIGINT), or until another replica leads.
+///
+/// # Errors
+/// A [`BadInput`] where arguments are wrong; else there is no cluster, a port is taken, or the lease can't be had.
+pub fn run(arguments: ControllerArguments, _out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let operation = &arguments.operation;
+    start_logs(&operation.log_level, operation.log_format).map_err(BadInput::new)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let code = runtime.block_on(serve_until_told(arguments));
+    // A solver that still thinks is not waited for.
+    runtime.shutdown_timeout(FAREWELL);
+    code
+}
+
+async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
+    let operation = arguments.operation.clone();
+    let catalog = Arc::new(read_catalog(&arguments.catalog)?);
+    let target = Target { kubeconfig: arguments.kubeconfig.clone(), context: arguments.context.clone() };
+    let mut config = cluster::configuration(&target).await.map_err(BadInput::from_error)?;
+    // Everything is tried again in its own time; a client that does so as well would hold up the drain of a node for one pod
+    // that its disruption budget keeps there (429).
+    config.default_retry = false;
+    let client = match operation.die_after_writes {
+        Some(writes) => dying::client(config, writes),
+        None => Client::try_from(config),
+    }
+    .map_err(BadInput::from_error)?;
+    let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
+    let ([at_metrics, at_health], server) =
+        serve(Arc::clone(&metrics), Arc::clone(&health), operation.metrics_port, operation.health_probe_port).await?;
+    info!("/metrics on {at_metrics}, /healthz and /readyz on {at_health}");
+    tokio::spawn(server);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    tokio::pin!(told);
+    let mut election = match operation.disable_leader_election {
+        true => None,
+        false => Some(stand(&client, &operation).await?),
+    };
+    if let Some(election) = &mut election {
+        health.set_ready(true);
+        tokio::select! {
+            won = election.won() => won?,
+            signal = &mut told => {
+                info!("{signal}: ended without having led");
+                return Ok(ExitCode::from(EXIT_DONE));
+            }
+        }
+        health.set_ready(false);
+    }
+    metrics.set_leader(true);
+    info!("leading");
+    tokio::select! {
+        () = definitions(&client) => {}
+        signal = &mut told => {
+            info!("{signal}: ended");
+            return Ok(ExitCode::from(EXIT_DONE));
+        }
+    }
+    let work = work(&arguments, client, catalog, metrics, health);
+    let lost = async {
+        match &mut election {
+            Some(election) => election.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (code, why) = tokio::select! {
+        () = work => (EXIT_FAILED, "the watches ended".to_owned()),
+        () = lost => (EXIT_FAILED, "another replica leads".to_owned()),
+        signal = &mut told => (EXIT_DONE, signal.to_owned()),
+    };
+    match code {
+        EXIT_DONE => info!("{why}: ended"),
+        _ => warn!("{why}: ended"),
+    }
+    if let Some(election) = election {
+        election.resign().await;
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Waits until the custom resources are there, and says so as long as they are not.
+async fn definitions(client: &Client) {
+    const VERSIONS: [&str; 2] = ["karpenter.sh/v1", "karpenter.kwok.sh/v1alpha1"];
+    let mut told = None;
+    loop {
+        let mut absent = Vec::new();
+        for version in VERSIONS {
+            if client.list_api_group_resources(version).await.is_err() {
+                absent.push(version);
+            }
+        }
+        if absent.is_empty() {
+            return;
+        }
+        if told.is_none_or(|told: Instant| told.elapsed() > REMINDER) {
+            warn!(
+                "the cluster does not serve {}: supercargo crds | kubectl apply --server-side -f -",
+                absent.join(", ")
+            );
+            told = Some(Instant::now());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn stand(client: &Client, operation: &OperationArguments) -> anyhow::Result<Election> {
+    let namespace = operation.leader_election_namespace.as_ref().unwrap_or(&operation.system_namespace);
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "supercargo".into());
+    // Two of one host name, or one that was started again, are two candidates.
+    let begun = jiff::Timestamp::now().as_millisecond();
+    let identity = format!("{host}_{}-{begun}", std::process::id());
+    info!("standing for {namespace}/{} as {identity}", operation.leader_election_name);
+    Election::stand(client.clone(), namespace, &operation.leader_election_name, &identity)
+        .await
+        .with_context(|| format!("the lease {namespace}/{}", operation.leader_election_name))
+}
+
+async fn work(
+    arguments: &ControllerArguments,
+    client: Client,
+    catalog: Arc<supercargo_models::catalog::Catalog>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) {
+    match arguments.cloud {
+        Cloud::Kwok => {
+            let faults = Faults {
+                boot_delay: arguments.kwok.kwok_boot_delay,
+                refused: arguments.kwok.kwok_refuse.clone(),
+                ..Faults::default()
+            };
+            let namespace = &arguments.operation.system_namespace;
+            let (cloud, machines) = Kwok::new(client.clone(), namespace, catalog, faults);
+            let controllers = async {
+                cloud.ready().await;
+                controllers::run(client, cloud.clone(), arguments.settings(), metrics, health).await;
+            };
+            futures::join!(machines, controllers);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What all controllers share.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use super::pods::PodEvents;
+use super::provisioning::Pins;
+use super::settings::Settings;
+use super::stores::{Bells, Stores};
+use crate::api::{NodeClaim, NodePool};
+use crate::cloud::{CloudError, CloudProvider, Refused};
+use crate::telemetry::Metrics;
+
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The pause after someone else was quicker: our view of the object is about to be renewed.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What all controllers share.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Where machines come from.
+    pub cloud: Arc<dyn CloudProvider>,
+    /// What is known of the cluster.
+    pub stores: Stores,
+    /// Who is told of changes.
+    pub bells: Bells,
+    /// When pods last came and went.
+    pub pod_events: Arc<PodEvents>,
+    /// Which pods are planned onto which claims.
+    pub pins: Mutex<Pins>,
+    /// What the cloud had none of.
+    pub refused: Mutex<Refused>,
+    /// Claims that are about to be taken away.
+    pub disrupting: Mutex<BTreeSet<String>>,
+    /// What was asked for.
+    pub settings: Settings,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Events for people.
+    pub recorder: Recorder,
+}
+
+/// Why something has to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server did not do it.
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    /// The cloud did not do it.
+    #[error("the cloud: {0}")]
+    Cloud(#[from] CloudError),
+    /// An object says something that makes no sense.
+    #[error("{0}")]
+    Object(String),
+}
+
+impl Error {
+    /// The HTTP status that the API server answered with.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Error::Api(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+
+    /// When to try again.
+    pub fn pause(&self) -> Duration {
+        if self.code() == Some(409) { CONFLICT_PAUSE } else { FIRST_PAUSE }
+    }
+}
+
+/// Logs a failure and says when to try again.
+pub fn on_error<K: Resource<DynamicType = ()>>(object: Arc<K>, error: &Error, _: Arc<Context>) -> Action {
+    let name = object.name_any();
+    match error.code() {
+        Some(409 | 404) => debug!("{} {name}: {error}", K::kind(&())),
+        _ => warn!("{} {name}: {error}", K::kind(&())),
+    }
+    Action::requeue(error.pause())
+}
+
+/// Takes a lock that a panic can't have left half-changed.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Context {
+    /// Claims, by the API.
+    pub fn claims(&self) -> Api<NodeClaim> {
+        Api::all(self.client.clone())
+    }
+
+    /// Nodes, by the API.
+    pub fn nodes(&self) -> Api<Node> {
+        Api::all(self.client.clone())
+    }
+
+    /// Pools, by the API.
+    pub fn pools(&self) -> Api<NodePool> {
+        Api::all(self.client.clone())
+    }
+
+    /// Lays fields over a claim as it was seen.
+    ///
+    /// # Errors
+    /// With code 409 where it has changed since.
+    pub async fn patch_claim(&self, claim: &NodeClaim, patch: Value) -> Result<NodeClaim, Error> {
+        let patch = based_on(claim.metadata.resource_version.as_deref(), patch);
+        Ok(self.claims().patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Lays fields over the status of a claim as it was seen.
+    ///
+    /// # Errors
+    /// With code 409 where it has changed since.
+    pub async fn patch_claim_status(&self, claim: &NodeClaim, status: Value) -> Result<NodeClaim, Error> {
+        let patch = based_on(claim.metadata.resource_version.as_deref(), json!({ "status": status }));
+        Ok(self.claims().patch_status(&claim.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Lays fields over a node as it was seen.
+    ///
+    /// # Errors
+    /// With code 409 where it has changed since.
+    pub async fn patch_node(&self, node: &Node, patch: Value) -> Result<Node, Error> {
+        let patch = based_on(node.metadata.resource_version.as_deref(), patch);
+        Ok(self.nodes().patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Asks for the end of a claim, with the reason that logs and metrics tell. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// If the API server fails.
+    pub async fn delete_claim(&self, claim: &NodeClaim, reason: &str) -> Result<(), Error> {
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let uid = claim.metadata.uid.clone();
+        let same = DeleteParams {
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.claims().delete(&claim.name_any(), &same).await {
+            Ok(_) => {
+                self.metrics.claim_disrupted(claim, reason);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Publishes an event about an object; one that can't be published is only logged.
+    pub async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
+        let event =
+            Event { type_, reason: reason.into(), note: Some(clip(note)), action: reason.into(), secondary: None };
+        let mut reference = object.object_ref(&());
+        // Events about what has no namespace live in the default one.
+        reference.namespace = reference.namespace.or_else(|| Some("default".into()));
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            debug!("publishing an event: {error}");
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// At most the kilobyte that an event's note may have.
+fn clip(mut note: String) -> String {
+    while note.len() > 1000 {
+        note.pop();
+    }
+    note
+}
+
+fn based_on(version: Option<&str>, mut patch: Value) -> Value {
+    if let Some(version) = version {
+        patch["metadata"]["resourceVersion"] = version.into();
+    }
+    patch
+}

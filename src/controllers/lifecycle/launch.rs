@@ -1,0 +1,85 @@
+//! From a claim to a machine.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::super::conditions::{Conditions, INITIALIZED, Known, LAUNCHED, REGISTERED};
+use super::super::context::{Context, Error, lock};
+use super::write;
+use crate::api::NodeClaim;
+use crate::cloud::{CloudError, Machine, kwok::quantities};
+
+/// Asks the cloud for the claim's machine and writes down what it got. Both may be repeated: the cloud gives a claim one
+/// machine, and `Launched` is written last.
+pub(super) async fn launch(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
+    match context.cloud.create(claim).await {
+        Ok(machine) => {
+            launched(claim, context, &machine, now).await?;
+            Ok(Action::await_change())
+        }
+        Err(CloudError::InsufficientCapacity { refused, message }) => {
+            info!(claim = claim.name_any(), "refused: {message}; planning anew");
+            context.tell(claim, EventType::Warning, "InsufficientCapacityError", message).await;
+            lock(&context.refused).add(&refused, Instant::now());
+            context.metrics.launch_refused(claim);
+            give_back(claim, context, "insufficient_capacity").await
+        }
+        Err(CloudError::ClassNotReady(message)) => {
+            warn!(claim = claim.name_any(), "the node class is not ready: {message}");
+            context.tell(claim, EventType::Warning, "NodeClassNotReady", message).await;
+            give_back(claim, context, "nodeclass_not_ready").await
+        }
+        Err(error) => {
+            let mut conditions = Conditions::of(claim, now);
+            conditions.set(LAUNCHED, Known::Unknown, "LaunchFailed", &error.to_string());
+            write(claim, context, conditions, json!({})).await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Ends a claim that can't be launched, and has its pods planned at once.
+async fn give_back(claim: &NodeClaim, context: &Context, reason: &str) -> Result<Action, Error> {
+    context.delete_claim(claim, reason).await?;
+    lock(&context.pins).release(&claim.name_any());
+    context.bells.urgent.store(true, Ordering::Relaxed);
+    context.bells.batch.notify_one();
+    Ok(Action::await_change())
+}
+
+async fn launched(claim: &NodeClaim, context: &Context, machine: &Machine, now: Timestamp) -> Result<(), Error> {
+    let mut labels = machine.labels.clone();
+    // What a requirement leaves a single value for is what the node will bear.
+    for one in &claim.spec.template.requirements {
+        if let ("In", Some([value])) = (one.operator.as_str(), one.values.as_deref()) {
+            labels.entry(one.key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    labels.retain(|key, value| claim.labels().get(key) != Some(value));
+    let claim = match labels.is_empty() {
+        true => claim.clone(),
+        false => context.patch_claim(claim, json!({"metadata": {"labels": labels}})).await?,
+    };
+    let mut conditions = Conditions::of(&claim, now);
+    conditions.achieve(LAUNCHED);
+    conditions.set(REGISTERED, Known::Unknown, "NodeNotFound", "the machine has not joined the cluster yet");
+    conditions.set(INITIALIZED, Known::Unknown, "NodeNotFound", "the machine has not joined the cluster yet");
+    let fields = json!({
+        "providerID": machine.provider_id,
+        "imageID": machine.image_id,
+        "capacity": quantities(&machine.capacity),
+        "allocatable": quantities(&machine.allocatable),
+    });
+    write(&claim, context, conditions, fields).await?;
+    info!(claim = claim.name_any(), "launched {}", machine.offering);
+    context.metrics.claim_launched(&claim);
+    context.tell(&claim, EventType::Normal, "Launched", machine.offering.to_string()).await;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The in-cluster autoscaler: pods that wait in, machines out, and every machine carried through its whole life.
+//!
+//! ```text
+//!   watches ──> stores ─┬─> provisioning   pods that wait: batch, snapshot, plan, claims
+//!   (one a      (what   ├─> lifecycle      a claim: launched, registered, initialized, rested
+//!    kind)      is so)  ├─> termination    a claim or node that ends: drained, ended, gone
+//!      │                ├─> disruption     nodes that are not needed, under budgets
+//!      └─> bells ──────>├─> pools          what a pool has, its fingerprint
+//!          (who looks   └─> garbage        what lost its other half
+//!           again)
+//! ```
+//!
+//! What decides is pure and tested alone (batch window, claim of a planned node, in-flight nodes, conditions, order of
+//! evictions, budgets); what acts reads the stores, makes one step, and may be repeated from any point. All that has to
+//! survive a restart is in the cluster: claims, nodes, machines. Pins (which pod is planned onto which machine) are not: the
+//! next leader plans the pods that still wait onto the claims that are there.
+
+mod conditions;
+mod context;
+mod disruption;
+mod garbage;
+mod hash;
+mod leader;
+mod lifecycle;
+mod pods;
+mod pools;
+mod provisioning;
+mod settings;
+mod stores;
+mod taints;
+mod termination;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use context::{Context, Error, on_error};
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use kube::runtime::applier;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource};
+pub use leader::Election;
+pub use settings::Settings;
+use stores::{Bells, Stores};
+use tracing::info;
+
+use crate::cloud::CloudProvider;
+use crate::telemetry::{Health, Metrics};
+
+/// Objects of a kind that are worked on at once.
+const AT_ONCE: u16 = 64;
+
+/// Who writes events.
+const REPORTER: &str = "supercargo";
+
+/// Runs all controllers until the future is dropped. What is under way then may stop between any two requests.
+pub async fn run(
+    client: Client,
+    cloud: Arc<dyn CloudProvider>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) {
+    let (bells, queues) = Bells::new();
+    let pod_events = Arc::default();
+    let (stores, watches) = Stores::watch(&client, &bells, &pod_events);
+    let recorder = Recorder::new(client.clone(), Reporter { controller: REPORTER.into(), instance: None });
+    let context = Arc::new(Context {
+        client,
+        cloud,
+        stores: stores.clone(),
+        bells,
+        pod_events,
+        pins: Mutex::default(),
+        refused: Mutex::default(),
+        disrupting: Mutex::default(),
+        settings,
+        metrics,
+        recorder,
+    });
+    let work = async {
+        stores.ready().await;
+        health.set_ready(true);
+        info!(
+            "the cluster is read: {} pods, {} nodes, {} claims, {} pools",
+            stores.pods.len(),
+            stores.nodes.len(),
+            stores.claims.len(),
+            stores.pools.len()
+        );
+        futures::join!(
+            provisioning::run(Arc::clone(&context)),
+            disruption::run(Arc::clone(&context)),
+            garbage::run(Arc::clone(&context)),
+            apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),
+            apply(queues.nodes, stores.nodes.clone(), termination::reconcile_node, &context),
+            apply(queues.pools, stores.pools.clone(), pools::reconcile, &context),
+        );
+    };
+    futures::join!(watches, work);
+}
+
+/// Reconciles the objects of a queue, one call at a time for each of them, and again as it asks for it.
+async fn apply<K, Reconciled>(
+    queue: UnboundedReceiver<ObjectRef<K>>,
+    store: Store<K>,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> Reconciled,
+    context: &Arc<Context>,
+) where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    Reconciled: Future<Output = Result<Action, Error>>,
+{
+    let queue = queue.map(Ok::<_, Infallible>);
+    let config = Config::default().concurrency(AT_ONCE);
+    let reconcile = |object, context| Box::pin(reconcile(object, context));
+    let all = applier(reconcile, on_error, Arc::clone(context), store, queue, config);
+    // Failures are logged where it is decided when to try again; an object that is gone meanwhile needs nothing more.
+    all.for_each(|_| std::future::ready(())).await;
+}

@@ -1,0 +1,268 @@
+//! What a pod means to the controllers: whether it waits for a machine, holds a node, and may be moved.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
+use supercargo_models::kubernetes::taints::tolerations;
+
+use crate::labels;
+
+/// How long past its grace period a pod may be in its end before nobody waits for it any more, as Karpenter has it.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// The node that a pod is bound to.
+pub fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// The kind of the controller that owns a pod.
+fn owner_kind(pod: &Pod) -> Option<&str> {
+    let owners = pod.metadata.owner_references.as_ref()?;
+    owners.iter().find(|owner| owner.controller == Some(true)).or(owners.first()).map(|owner| owner.kind.as_str())
+}
+
+/// Whether a pod belongs to a daemon set.
+pub fn is_daemon(pod: &Pod) -> bool {
+    owner_kind(pod) == Some("DaemonSet")
+}
+
+/// Whether a pod is a kubelet's own.
+fn is_mirror(pod: &Pod) -> bool {
+    owner_kind(pod) == Some("Node")
+}
+
+/// Whether a pod has ended or is ending.
+fn is_over(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+        || matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Whether kube-scheduler found no node for a pod, and a machine may help: it does not wait for others to be preempted,
+/// is no daemon, and does not refuse all of our nodes.
+pub fn is_provisionable(pod: &Pod) -> bool {
+    let unschedulable = pod.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    });
+    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).unwrap_or_default();
+    unschedulable
+        && nominated.is_empty()
+        && node_of(pod).is_none()
+        && !is_over(pod)
+        && !is_daemon(pod)
+        && !is_mirror(pod)
+        && !refuses_pools(pod)
+}
+
+/// Whether a pod requires a node of no pool: `karpenter.sh/nodepool DoesNotExist` in each of its terms.
+fn refuses_pools(pod: &Pod) -> bool {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
+    let Some(selector) =
+        affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref())
+    else {
+        return false;
+    };
+    !selector.node_selector_terms.is_empty()
+        && selector.node_selector_terms.iter().all(|term| {
+            term.match_expressions
+                .iter()
+                .flatten()
+                .any(|one| one.key == labels::NODE_POOL && one.operator == "DoesNotExist")
+        })
+}
+
+/// Whether a pod keeps its node from being empty: it would have to run elsewhere.
+pub fn holds_its_node(pod: &Pod) -> bool {
+    !is_over(pod) && !is_daemon(pod) && !is_mirror(pod)
+}
+
+/// Whether a drain has to wait for a pod: all but a kubelet's own, those that tolerate the end of their node, and those
+/// whose end nobody confirms.
+pub fn is_drainable(pod: &Pod, now: Timestamp) -> bool {
+    !is_mirror(pod) && !tolerates_disruption(pod) && !is_ended(pod) && !is_stuck(pod, now)
+}
+
+fn is_ended(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+fn tolerates_disruption(pod: &Pod) -> bool {
+    let list = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    let taint = crate::controllers::taints::disrupted();
+    tolerations(list).iter().any(|toleration| toleration.tolerates(&taint))
+}
+
+fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
+    pod.metadata
+        .deletion_timestamp
+        .as_ref()
+        .is_some_and(|due| now.duration_since(due.0) > STUCK.try_into().unwrap_or_default())
+}
+
+/// Whether the annotations of a pod, node or claim forbid to disrupt it at `now`: `true`, or a duration since `since`.
+pub fn do_not_disrupt(value: Option<&str>, since: Option<Timestamp>, now: Timestamp) -> bool {
+    match value.map(str::trim) {
+        None => false,
+        Some("true") => true,
+        Some(text) => match (crate::duration::parse(text), since) {
+            (Some(duration), Some(since)) => since.checked_add(duration).is_ok_and(|end| now < end),
+            _ => false,
+        },
+    }
+}
+
+/// Whether a pod's annotation forbids to evict it at `now`.
+pub fn forbids_disruption(pod: &Pod, now: Timestamp) -> bool {
+    let since =
+        pod.status.as_ref().and_then(|status| status.start_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
+    let value = pod.annotations().get(labels::DO_NOT_DISRUPT).map(String::as_str);
+    holds_its_node(pod) && do_not_disrupt(value, since.map(|time| time.0), now)
+}
+
+/// Whether a node's or claim's annotation forbids to disrupt it at `now`.
+pub fn node_forbids_disruption(node: &Node, now: Timestamp) -> bool {
+    let value = node.annotations().get(labels::DO_NOT_DISRUPT).map(String::as_str);
+    do_not_disrupt(value, node.metadata.creation_timestamp.as_ref().map(|time| time.0), now)
+}
+
+/// When pods last came to nodes or left them.
+#[derive(Debug, Default)]
+pub struct PodEvents {
+    inner: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// By uid: the node of a pod that is bound, and whether it is over.
+    pods: HashMap<String, (String, bool)>,
+    /// By node: the last time.
+    last: HashMap<String, Timestamp>,
+}
+
+impl PodEvents {
+    /// Takes note of a pod as a watch told of it; whether it came to its node, ended or left. What a first reading tells
+    /// happened when the pod's own condition says.
+    pub fn saw(&self, pod: &Pod, gone: bool, first: bool) -> bool {
+        let Some(node) = node_of(pod) else { return false };
+        let uid = pod.uid().unwrap_or_default();
+        let mut seen = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = (node.to_owned(), is_over(pod));
+        let before = if gone { seen.pods.remove(&uid) } else { seen.pods.insert(uid, now.clone()) };
+        let moved = gone || before.as_ref() != Some(&now);
+        if moved && !is_daemon(pod) && !is_mirror(pod) {
+            let at = if first { bound_at(pod) } else { Some(Timestamp::now()) };
+            if let Some(at) = at {
+                let last = seen.last.entry(node.to_owned()).or_insert(at);
+                *last = (*last).max(at);
+            }
+        }
+        moved
+    }
+
+    /// When a pod last came to a node or left it.
+    pub fn last(&self, node: &str) -> Option<Timestamp> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last.get(node).copied()
+    }
+
+    /// Forgets a node that is gone.
+    pub fn forget(&self, node: &str) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last.remove(node);
+    }
+}
+
+fn bound_at(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let scheduled =
+        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")?;
+    scheduled.last_transition_time.as_ref().map(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(overlay: serde_json::Value) -> Pod {
+        let mut whole = json!({
+            "metadata": {"name": "web", "uid": "u", "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}]},
+            "spec": {"containers": []},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
+        });
+        for (section, fields) in overlay.as_object().unwrap() {
+            for (field, value) in fields.as_object().unwrap() {
+                whole[section][field] = value.clone();
+            }
+        }
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn who_waits_for_a_machine() {
+        assert!(is_provisionable(&pod(json!({}))));
+        let without = |section: &str, field: &str, value: serde_json::Value| {
+            assert!(!is_provisionable(&pod(json!({section: {field: value}}))), "{field}");
+        };
+        without("status", "conditions", json!([]));
+        without(
+            "status",
+            "conditions",
+            json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]),
+        );
+        without("status", "nominatedNodeName", json!("node"));
+        without("spec", "nodeName", json!("node"));
+        without("metadata", "deletionTimestamp", json!("2026-01-01T00:00:00Z"));
+        let owned =
+            |kind: &str| json!([{"apiVersion": "v1", "kind": kind, "name": "x", "uid": "x", "controller": true}]);
+        without("metadata", "ownerReferences", owned("DaemonSet"));
+        without("metadata", "ownerReferences", owned("Node"));
+        let term = json!({"matchExpressions": [{"key": "karpenter.sh/nodepool", "operator": "DoesNotExist"}]});
+        let terms = |terms: serde_json::Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+        without("spec", "affinity", terms(json!([term])));
+        let other = json!({"matchExpressions": [{"key": "disk", "operator": "Exists"}]});
+        assert!(is_provisionable(&pod(json!({"spec": {"affinity": terms(json!([term, other]))}}))));
+    }
+
+    #[test]
+    fn disruption_can_be_forbidden_for_good_or_for_a_while() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert!(do_not_disrupt(Some("true"), None, at(0)));
+        assert!(!do_not_disrupt(Some("false"), Some(at(0)), at(0)));
+        assert!(!do_not_disrupt(None, Some(at(0)), at(0)));
+        assert!(do_not_disrupt(Some("10m"), Some(at(0)), at(599)));
+        assert!(!do_not_disrupt(Some("10m"), Some(at(0)), at(600)));
+    }
+
+    #[test]
+    fn a_drain_waits_for_those_that_can_be_moved() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        assert!(is_drainable(&pod(json!({})), now));
+        assert!(is_drainable(&pod(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}})), now));
+        assert!(!is_drainable(&pod(json!({"metadata": {"deletionTimestamp": "2025-12-31T23:59:59Z"}})), now));
+        assert!(!is_drainable(&pod(json!({"spec": {"tolerations": [{"operator": "Exists"}]}})), now));
+        assert!(!is_drainable(&pod(json!({"status": {"phase": "Succeeded"}})), now));
+    }
+
+    #[test]
+    fn pods_that_come_and_go_are_remembered_and_others_change_nothing() {
+        let events = PodEvents::default();
+        let bound = pod(json!({"spec": {"nodeName": "n"}}));
+        assert!(events.saw(&bound, false, false));
+        let first = events.last("n").unwrap();
+        assert!(!events.saw(&bound, false, false));
+        assert_eq!(events.last("n"), Some(first));
+        assert!(events.saw(&bound, true, false));
+        assert!(events.last("n").unwrap() >= first);
+        let known = pod(json!({"spec": {"nodeName": "m"}, "status": {"conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}));
+        events.saw(&known, false, true);
+        assert_eq!(events.last("m").unwrap().to_string(), "2026-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,142 @@
+//! What is observed of a pool: what its nodes have together, whether it can be bought for, and the fingerprint of its template.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use serde_json::{Value, json};
+use supercargo_models::kubernetes::quantity::{self, Resources};
+
+use super::conditions::{Conditions, Known, READY};
+use super::context::{Context, Error};
+use super::hash;
+use crate::api::{NodeClaim, NodePool};
+use crate::cloud::kwok::quantities;
+use crate::labels;
+
+/// The pool says nothing that makes no sense.
+const VALID: &str = "ValidationSucceeded";
+/// Machines can be made of its class.
+const CLASS_READY: &str = "NodeClassReady";
+
+/// Brings a pool's fingerprint and status up to date.
+pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Action, Error> {
+    if pool.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let name = pool.name_any();
+    let claims = context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
+    let fingerprint = hash::of(&pool);
+    if !hash::is_current(&*pool) {
+        // Made by another version: what claims bear can't be compared, and none has drifted for that.
+        for claim in claims.iter().filter(|claim| !hash::is_current(&***claim)) {
+            context.patch_claim(claim, json!({"metadata": {"annotations": annotations(&fingerprint)}})).await?;
+        }
+    }
+    if !hash::is_current(&*pool) || pool.annotations().get(labels::NODE_POOL_HASH) != Some(&fingerprint) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations(&fingerprint)}}));
+        context.pools().patch(&name, &PatchParams::default(), &patch).await?;
+        return Ok(Action::await_change());
+    }
+    let class = pool.spec.template.spec.node_class_ref.as_ref().map(|class| context.cloud.node_class(class));
+    let problem = match class {
+        None => Some("no class is named".to_owned()),
+        Some(Err(error)) => Some(error.to_string()),
+        Some(Ok(_)) => None,
+    };
+    let old = pool.status.clone().unwrap_or_default();
+    let mut conditions = Conditions::new(old.conditions.unwrap_or_default(), pool.metadata.generation, context.now());
+    conditions.achieve(VALID);
+    match &problem {
+        None => {
+            conditions.achieve(CLASS_READY);
+            conditions.achieve(READY);
+        }
+        Some(problem) => {
+            conditions.set(CLASS_READY, Known::False, "NodeClassNotReady", problem);
+            conditions.set(READY, Known::False, "NodeClassNotReady", problem);
+        }
+    }
+    let resources = quantities(&together(&claims)?);
+    let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
+    context.metrics.pool(&pool, &resources);
+    if conditions.changed() || old.nodes != Some(nodes) || old.resources.as_ref() != Some(&resources) {
+        let status = status(
+            &old_keys(pool.status.as_ref().and_then(|status| status.resources.as_ref())),
+            resources,
+            nodes,
+            conditions.into_list(),
+        );
+        let patch = Patch::Merge(json!({ "status": status }));
+        context.pools().patch_status(&name, &PatchParams::default(), &patch).await?;
+    }
+    // A class that gets ready rings no bell of its pools.
+    Ok(match problem {
+        None => Action::await_change(),
+        Some(_) => Action::requeue(std::time::Duration::from_secs(5)),
+    })
+}
+
+fn annotations(fingerprint: &str) -> Value {
+    json!({labels::NODE_POOL_HASH: fingerprint, labels::NODE_POOL_HASH_VERSION: hash::VERSION})
+}
+
+fn old_keys<T>(map: Option<&BTreeMap<String, T>>) -> Vec<String> {
+    map.into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
+
+/// A status laid over the old one: resources that are no longer there are taken away.
+fn status<T: serde::Serialize>(
+    old: &[String],
+    resources: BTreeMap<String, T>,
+    nodes: i64,
+    conditions: Vec<Condition>,
+) -> Value {
+    let gone = old.iter().filter(|key| !resources.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let mut all: serde_json::Map<String, Value> = gone.collect();
+    all.extend(resources.iter().map(|(key, amount)| (key.clone(), json!(amount))));
+    json!({"resources": all, "nodes": nodes, "conditions": conditions})
+}
+
+/// What the machines of claims have together, `nodes` among it.
+fn together(claims: &[Arc<NodeClaim>]) -> Result<Resources, Error> {
+    let mut sum = Resources::new();
+    for claim in claims {
+        let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
+        let capacity = capacity
+            .map_or_else(|| Ok(Resources::new()), quantity::resources)
+            .map_err(|error| Error::Object(format!("NodeClaim {}: status.capacity: {error}", claim.name_any())))?;
+        quantity::add(&mut sum, &capacity);
+    }
+    let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
+    sum.insert("nodes".into(), nodes);
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_taken_out_of_the_status() {
+        let now = BTreeMap::from([("cpu".to_owned(), "4")]);
+        let laid = status(&["cpu".to_owned(), "nvidia.com/gpu".to_owned()], now, 1, Vec::new());
+        assert_eq!(laid, json!({"resources": {"nvidia.com/gpu": null, "cpu": "4"}, "nodes": 1, "conditions": []}));
+    }
+
+    #[test]
+    fn what_claims_have_adds_up() {
+        let claim: NodeClaim = serde_json::from_value(json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim", "metadata": {"name": "c"},
+            "spec": {"nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": []},
+            "status": {"capacity": {"cpu": "2", "memory": "1Gi"}},
+        }))
+        .unwrap();
+        let sum = together(&[Arc::new(claim.clone()), Arc::new(claim)]).unwrap();
+        assert_eq!((sum["cpu"], sum["memory"], sum["nodes"]), (4000, 2 << 30, 2));
+    }
+}

@@ -1,0 +1,344 @@
+//! From pods that wait to claims: batch, snapshot, plan, claims.
+//!
+//! A pod that was planned is pinned to its machine until it is bound, and takes its place there in every later plan. A claim
+//! counts as the node that it will become from the moment it is made.
+
+mod batch;
+mod claim;
+mod in_flight;
+mod pins;
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use batch::Window;
+use claim::offer_of;
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
+use kube::api::PostParams;
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
+pub use pins::{Pins, Place};
+use plan::Question;
+use supercargo_models::plan::{Plan, PlannedNode};
+use tracing::{debug, error, info, warn};
+
+use super::conditions::{self, INITIALIZED};
+use super::context::{Context, Error, lock};
+use super::pods;
+use crate::api::{NodeClaim, NodePool};
+
+/// Claims that are created at once.
+const AT_ONCE: usize = 16;
+/// How soon pods that found no place are looked at again, if anything changed by then.
+const UNPLACED_PAUSE: Duration = Duration::from_secs(10);
+/// How long a watch is given to bring what we have just created.
+const WATCH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Plans for ever: each time a pod waits, or may find a place that it did not find before.
+pub async fn run(context: Arc<Context>) {
+    let bell = Arc::clone(&context.bells.batch);
+    let mut planned: Option<Instant> = None;
+    loop {
+        // Nothing tells when a pod was not bound in time, or when what was refused may be had again.
+        let _ = tokio::time::timeout(UNPLACED_PAUSE, bell.notified()).await;
+        let waiting = waiting(&context);
+        if waiting.is_empty() {
+            context.metrics.waiting(0);
+            continue;
+        }
+        let again = planned.is_none_or(|planned| planned.elapsed() >= UNPLACED_PAUSE);
+        if !again && waiting.iter().all(|pod| lock(&context.pins).is_unplaced(&pod.uid().unwrap_or_default())) {
+            continue;
+        }
+        let settings = &context.settings;
+        let mut window = Window::open(settings.batch_idle, settings.batch_max, Instant::now());
+        let mut known = provisionable(&context).len();
+        loop {
+            let left = window.left(Instant::now());
+            // What was refused is planned anew at once.
+            if context.bells.urgent.swap(false, Ordering::Relaxed) || left.is_zero() {
+                break;
+            }
+            if tokio::time::timeout(left, bell.notified()).await.is_err() {
+                break;
+            }
+            let now = provisionable(&context).len();
+            if now > known {
+                window.add(Instant::now());
+            }
+            known = now;
+        }
+        planned = Some(Instant::now());
+        if let Err(failure) = provision(&context).await {
+            error!("planning: {failure}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bell.notify_one();
+        }
+    }
+}
+
+/// All pods that wait for a machine.
+fn provisionable(context: &Context) -> Vec<Arc<Pod>> {
+    context.stores.pods.state_filter(pods::is_provisionable)
+}
+
+/// Pods that wait and are planned nowhere.
+fn waiting(context: &Context) -> Vec<Arc<Pod>> {
+    let all = provisionable(context);
+    let uids: BTreeSet<String> = all.iter().filter_map(|pod| pod.uid()).collect();
+    let mut pins = lock(&context.pins);
+    pins.tidy(&uids, |place| is_ready(context, place), Instant::now());
+    all.into_iter().filter(|pod| pins.place(&pod.uid().unwrap_or_default()).is_none()).collect()
+}
+
+/// Whether a plan has decided on every pod that waits.
+pub fn is_settled(context: &Context) -> bool {
+    let pins = lock(&context.pins);
+    provisionable(context).iter().all(|pod| pins.is_decided(&pod.uid().unwrap_or_default()))
+}
+
+/// Whether a place takes pods now; `None` where it is gone.
+fn is_ready(context: &Context, place: &Place) -> Option<bool> {
+    match place {
+        Place::Claim(name) => {
+            let claim = context.stores.claims.get(&ObjectRef::new(name))?;
+            if claim.metadata.deletion_timestamp.is_some() {
+                return None;
+            }
+            Some(conditions::is_true(&claim, INITIALIZED))
+        }
+        Place::Node(name) => {
+            let node = context.stores.node(name)?;
+            node.metadata.deletion_timestamp.is_none().then_some(true)
+        }
+    }
+}
+
+/// Plans the pods that wait, and acts on the plan.
+async fn provision(context: &Arc<Context>) -> Result<(), Error> {
+    let waiting = waiting(context);
+    context.metrics.waiting(waiting.len());
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let pools = ready_pools(context);
+    if pools.is_empty() {
+        warn!("{} pods wait, and there is no NodePool that is ready", waiting.len());
+        lock(&context.pins).put_unplaced(waiting.iter().filter_map(|pod| pod.uid()).collect());
+        let note = "there is no NodePool that is ready".to_owned();
+        tell(
+            context,
+            waiting.into_iter().map(|pod| (pod, EventType::Warning, "FailedScheduling", note.clone())).collect(),
+        );
+        return Ok(());
+    }
+    let question = question(context, &waiting, &pools)?;
+    let started = Instant::now();
+    let shared = Arc::clone(context);
+    let plan = tokio::task::spawn_blocking(move || plan::plan(&question, &shared.settings))
+        .await
+        .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))??;
+    context.metrics.planned(&plan, started.elapsed());
+    act(context, &waiting, &pools, &plan).await
+}
+
+/// Pools that may be bought for: not leaving, of a class that is ready, without static capacity.
+fn ready_pools(context: &Context) -> BTreeMap<String, Arc<NodePool>> {
+    let ready = context.stores.pools.state_filter(|pool| {
+        let class = pool.spec.template.spec.node_class_ref.as_ref();
+        pool.metadata.deletion_timestamp.is_none()
+            && pool.spec.replicas.is_none()
+            && class.is_some_and(|class| context.cloud.node_class(class).is_ok())
+    });
+    ready.into_iter().map(|pool| (pool.name_any(), pool)).collect()
+}
+
+/// All that a plan is made from, as it is now.
+fn question(
+    context: &Context,
+    waiting: &[Arc<Pod>],
+    pools: &BTreeMap<String, Arc<NodePool>>,
+) -> Result<Question, Error> {
+    let stores = &context.stores;
+    let full = context.cloud.catalog();
+    let catalog = match lock(&context.refused).without(&full, Instant::now()) {
+        Some(left) => Arc::new(left),
+        None => Arc::clone(&full),
+    };
+    let claims = stores.claims.state();
+    let nodes = in_flight::nodes(&stores.nodes.state(), &claims, &full);
+    let mut all: Vec<Pod> =
+        stores.pods.state_filter(|pod| pods::node_of(pod).is_some()).iter().map(|pod| (**pod).clone()).collect();
+    let pins = lock(&context.pins);
+    for pod in provisionable(context) {
+        let place = pod.uid().and_then(|uid| pins.place(&uid).cloned());
+        if let Some(node) = place.and_then(|place| node_at(context, &place)) {
+            let mut pod = (*pod).clone();
+            pod.spec.get_or_insert_default().node_name = Some(node);
+            all.push(pod);
+        }
+    }
+    drop(pins);
+    all.extend(waiting.iter().map(|pod| (**pod).clone()));
+    let classes = pools
+        .values()
+        .filter_map(|pool| context.cloud.node_class(pool.spec.template.spec.node_class_ref.as_ref()?).ok());
+    // Pools of the same class share it.
+    let classes: BTreeMap<String, serde_json::Value> =
+        classes.map(|class| (class["metadata"]["name"].to_string(), class)).collect();
+    let stored = crate::cluster::Stored {
+        pods: all,
+        nodes,
+        node_pools: pools.values().map(|pool| (**pool).clone().into()).collect(),
+        node_classes: classes.into_values().collect(),
+        daemon_sets: stores.daemon_sets.state(),
+        volume_claims: stores.volume_claims.state(),
+        volumes: stores.volumes.state(),
+        storage_classes: stores.storage_classes.state(),
+        namespaces: stores.namespaces.state(),
+        limit_ranges: stores.limit_ranges.state(),
+        priority_classes: stores.priority_classes.state(),
+        disruption_budgets: stores.disruption_budgets.state(),
+    };
+    let loaded = crate::cluster::of_stored(stored).map_err(|error| Error::Object(error.to_string()))?;
+    Ok(Question { snapshot: loaded.snapshot, catalog })
+}
+
+/// The name under which a place stands in a plan.
+fn node_at(context: &Context, place: &Place) -> Option<String> {
+    match place {
+        Place::Node(name) => Some(name.clone()),
+        Place::Claim(name) => {
+            let claim = context.stores.claims.get(&ObjectRef::new(name))?;
+            Some(context.stores.node_of(&claim).map_or_else(|| name.clone(), |node| node.name_any()))
+        }
+    }
+}
+
+/// The place that a name in a plan stands for.
+fn place_of(context: &Context, node: &str) -> Place {
+    let there: Option<Arc<Node>> = context.stores.node(node);
+    match there.and_then(|node| context.stores.claim_of(&node)) {
+        Some(claim) => Place::Claim(claim.name_any()),
+        None if context.stores.claims.get(&ObjectRef::new(node)).is_some() => Place::Claim(node.to_owned()),
+        None => Place::Node(node.to_owned()),
+    }
+}
+
+/// Makes the claims of a plan, pins its pods, and says what was decided.
+async fn act(
+    context: &Arc<Context>,
+    waiting: &[Arc<Pod>],
+    pools: &BTreeMap<String, Arc<NodePool>>,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let by_name: BTreeMap<String, &Arc<Pod>> = waiting
+        .iter()
+        .map(|pod| (format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()), pod))
+        .collect();
+    let pin = |names: &[String], place: &Place| {
+        let mut pins = lock(&context.pins);
+        for uid in names.iter().filter_map(|name| by_name.get(name)?.uid()) {
+            pins.put(&uid, place.clone());
+        }
+    };
+    let unplaced = plan.unschedulable.iter().filter_map(|one| by_name.get(&one.pod)?.uid());
+    lock(&context.pins).put_unplaced(unplaced.collect());
+    for node in &plan.existing_nodes {
+        pin(&node.pods, &place_of(context, &node.name));
+    }
+    let api = context.claims();
+    let creations = plan.nodes.iter().map(|node| {
+        let (api, pool) = (api.clone(), pools.get(&node.node_pool));
+        async move {
+            let pool = pool.ok_or_else(|| Error::Object(format!("NodePool {} is not there", node.node_pool)))?;
+            Ok::<_, Error>((node, api.create(&PostParams::default(), &claim::claim(node, pool)).await?))
+        }
+    });
+    let mut made: Vec<(&PlannedNode, NodeClaim)> = Vec::new();
+    let mut failure = None;
+    let mut outcomes = stream::iter(creations).buffer_unordered(AT_ONCE);
+    while let Some(outcome) = outcomes.next().await {
+        match outcome {
+            Ok((node, claim)) => {
+                pin(&node.pods, &Place::Claim(claim.name_any()));
+                context.metrics.claim_created(&claim);
+                made.push((node, claim));
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    drop(outcomes);
+    // The next plan counts on the stores alone.
+    for (_, claim) in &made {
+        seen(context, claim).await;
+    }
+    say(plan, &made);
+    let pod = |name: &String| by_name.get(name).map(|pod| Arc::clone(pod));
+    let nominated = made.iter().flat_map(|(node, claim)| {
+        let note = format!("planned onto {} ({})", claim.name_any(), offer_of(node));
+        node.pods.iter().filter_map(pod).map(move |pod| (pod, EventType::Normal, "Nominated", note.clone()))
+    });
+    let failed = plan
+        .unschedulable
+        .iter()
+        .filter_map(|one| Some((pod(&one.pod)?, EventType::Warning, "FailedScheduling", one.reason.clone())));
+    tell(context, nominated.chain(failed).collect());
+    failure.map_or(Ok(()), Err)
+}
+
+/// Publishes events beside the work.
+fn tell(context: &Arc<Context>, events: Vec<(Arc<Pod>, EventType, &'static str, String)>) {
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        stream::iter(events)
+            .for_each_concurrent(AT_ONCE, async |(pod, type_, reason, note)| {
+                context.tell(&*pod, type_, reason, note).await
+            })
+            .await;
+    });
+}
+
+/// Waits until the watch has brought a claim that was just created.
+async fn seen(context: &Context, claim: &NodeClaim) {
+    let begin = Instant::now();
+    while context.stores.claims.get(&ObjectRef::from_obj(claim)).is_none() && begin.elapsed() < WATCH_PATIENCE {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Gone again before it was seen.
+        if begin.elapsed() > Duration::from_secs(1)
+            && matches!(context.claims().get_opt(&claim.name_any()).await, Ok(None))
+        {
+            return;
+        }
+    }
+}
+
+/// One line a decision: `2x c7i.2xlarge spot us-east-1b for 31 pods: $0.41/h`.
+fn say(plan: &Plan, made: &[(&PlannedNode, NodeClaim)]) {
+    let mut alike: BTreeMap<(String, String), (usize, usize, f64)> = BTreeMap::new();
+    for (node, _) in made {
+        let entry = alike.entry((node.node_pool.clone(), offer_of(node).to_string())).or_default();
+        *entry = (entry.0 + 1, entry.1 + node.pods.len(), entry.2 + node.hourly_price);
+    }
+    for ((pool, offer), (nodes, pods, price)) in alike {
+        info!(nodepool = pool, "claimed {nodes}x {offer} for {pods} pods: ${price:.4}/h");
+    }
+    let summary = &plan.summary;
+    let bound = summary.lower_bound.map_or_else(|| "no bound".into(), |bound| format!("bound ${bound:.4}/h"));
+    let there: usize = plan.existing_nodes.iter().map(|node| node.pods.len()).sum();
+    info!(
+        "planned {} pods: {} new nodes for ${:.4}/h, {bound}, {there} pods onto nodes that are there or to come, {} find no place",
+        summary.pods,
+        made.len(),
+        summary.hourly_cost,
+        summary.unschedulable
+    );
+    for one in &plan.unschedulable {
+        debug!(pod = one.pod, "no place: {}", one.reason);
+    }
+}

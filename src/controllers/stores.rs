@@ -1,0 +1,304 @@
+//! What the controllers know of the cluster: one watch a kind, and a bell for whoever has to look again.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{Config, Event};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::pods::{self, PodEvents};
+use crate::api::{NodeClaim, NodePool};
+use crate::labels;
+
+/// kubectl's copy of what was applied: as large as the object, and nothing reads it here.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// All objects that matter, as the watches last saw them.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Pods that have not ended.
+    pub pods: Store<Pod>,
+    /// Nodes.
+    pub nodes: Store<Node>,
+    /// Claims.
+    pub claims: Store<NodeClaim>,
+    /// Pools.
+    pub pools: Store<NodePool>,
+    /// Daemon sets.
+    pub daemon_sets: Store<DaemonSet>,
+    /// Claims on volumes.
+    pub volume_claims: Store<PersistentVolumeClaim>,
+    /// Volumes.
+    pub volumes: Store<PersistentVolume>,
+    /// Storage classes.
+    pub storage_classes: Store<StorageClass>,
+    /// Which volumes are attached to which nodes.
+    pub attachments: Store<VolumeAttachment>,
+    /// Namespaces.
+    pub namespaces: Store<Namespace>,
+    /// Limit ranges.
+    pub limit_ranges: Store<LimitRange>,
+    /// Priority classes.
+    pub priority_classes: Store<PriorityClass>,
+    /// Disruption budgets.
+    pub disruption_budgets: Store<PodDisruptionBudget>,
+}
+
+/// Who is told that something changed.
+#[derive(Clone, Debug)]
+pub struct Bells {
+    /// Claims to be looked at again.
+    pub claims: UnboundedSender<ObjectRef<NodeClaim>>,
+    /// Nodes to be looked at again.
+    pub nodes: UnboundedSender<ObjectRef<Node>>,
+    /// Pools to be looked at again.
+    pub pools: UnboundedSender<ObjectRef<NodePool>>,
+    /// A pod may have to be planned for.
+    pub batch: Arc<Notify>,
+    /// What was planned can't be had: the next plan is not to wait for more pods.
+    pub urgent: Arc<AtomicBool>,
+    /// A node may be empty.
+    pub empty: Arc<Notify>,
+}
+
+/// The other end of the bells.
+#[derive(Debug)]
+pub struct Queues {
+    /// Claims to be looked at again.
+    pub claims: UnboundedReceiver<ObjectRef<NodeClaim>>,
+    /// Nodes to be looked at again.
+    pub nodes: UnboundedReceiver<ObjectRef<Node>>,
+    /// Pools to be looked at again.
+    pub pools: UnboundedReceiver<ObjectRef<NodePool>>,
+}
+
+impl Bells {
+    /// Bells, and the queues that they fill.
+    pub fn new() -> (Bells, Queues) {
+        let (claims, claims_queue) = unbounded();
+        let (nodes, nodes_queue) = unbounded();
+        let (pools, pools_queue) = unbounded();
+        let bells =
+            Bells { claims, nodes, pools, batch: Arc::default(), urgent: Arc::default(), empty: Arc::default() };
+        (bells, Queues { claims: claims_queue, nodes: nodes_queue, pools: pools_queue })
+    }
+
+    // A queue that is closed belongs to a controller that has ended.
+
+    fn claim(&self, claim: &NodeClaim) {
+        let _ = self.claims.unbounded_send(ObjectRef::from_obj(claim));
+    }
+
+    fn node(&self, name: &str) {
+        let _ = self.nodes.unbounded_send(ObjectRef::new(name));
+    }
+
+    fn pool(&self, name: &str) {
+        let _ = self.pools.unbounded_send(ObjectRef::new(name));
+    }
+}
+
+impl Stores {
+    /// Stores that fill as the future is polled, which rings the bells.
+    pub fn watch(client: &Client, bells: &Bells, events: &Arc<PodEvents>) -> (Stores, BoxFuture<'static, ()>) {
+        let mut watches = Vec::new();
+        let (pods, pods_writer) = reflector::store();
+        let (nodes, nodes_writer) = reflector::store();
+        let (claims, claims_writer) = reflector::store();
+        let (pools, pools_writer) = reflector::store();
+        let stores = Stores {
+            daemon_sets: quiet(client, bells, &mut watches),
+            volume_claims: quiet(client, bells, &mut watches),
+            volumes: quiet(client, bells, &mut watches),
+            storage_classes: quiet(client, bells, &mut watches),
+            attachments: quiet(client, bells, &mut watches),
+            namespaces: quiet(client, bells, &mut watches),
+            limit_ranges: quiet(client, bells, &mut watches),
+            priority_classes: quiet(client, bells, &mut watches),
+            disruption_budgets: quiet(client, bells, &mut watches),
+            pods,
+            nodes,
+            claims,
+            pools,
+        };
+        let living = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+        let (known, ring, seen) = (stores.clone(), bells.clone(), Arc::clone(events));
+        watches.push(reflect(client, living, pods_writer, move |event| on_pod(&known, &ring, &seen, event)));
+        let (known, ring) = (stores.clone(), bells.clone());
+        watches.push(reflect(client, Config::default(), nodes_writer, move |event| on_node(&known, &ring, event)));
+        let (known, ring) = (stores.clone(), bells.clone());
+        watches.push(reflect(client, Config::default(), claims_writer, move |event| on_claim(&known, &ring, event)));
+        let (known, ring) = (stores.clone(), bells.clone());
+        watches.push(reflect(client, Config::default(), pools_writer, move |event| on_pool(&known, &ring, event)));
+        (stores, join_all(watches).map(drop).boxed())
+    }
+
+    /// Waits until everything was read for the first time.
+    pub async fn ready(&self) {
+        // An error means that the watch was dropped: then nobody waits for it either.
+        let _ = futures::join!(
+            self.pods.wait_until_ready(),
+            self.nodes.wait_until_ready(),
+            self.claims.wait_until_ready(),
+            self.pools.wait_until_ready(),
+            self.daemon_sets.wait_until_ready(),
+            self.volume_claims.wait_until_ready(),
+            self.volumes.wait_until_ready(),
+            self.storage_classes.wait_until_ready(),
+            self.attachments.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+            self.limit_ranges.wait_until_ready(),
+            self.priority_classes.wait_until_ready(),
+            self.disruption_budgets.wait_until_ready(),
+        );
+    }
+
+    /// The node of a claim's machine.
+    pub fn node_of(&self, claim: &NodeClaim) -> Option<Arc<Node>> {
+        let provider = claim.status.as_ref()?.provider_id.as_deref()?;
+        self.nodes.find(|node| provider_id(node) == Some(provider))
+    }
+
+    /// The claim whose machine a node runs on.
+    pub fn claim_of(&self, node: &Node) -> Option<Arc<NodeClaim>> {
+        let provider = provider_id(node)?;
+        self.claims
+            .find(|claim| claim.status.as_ref().and_then(|status| status.provider_id.as_deref()) == Some(provider))
+    }
+
+    /// The node of a name.
+    pub fn node(&self, name: &str) -> Option<Arc<Node>> {
+        self.nodes.get(&ObjectRef::new(name))
+    }
+
+    /// The pool that a claim belongs to.
+    pub fn pool_of(&self, claim: &NodeClaim) -> Option<Arc<NodePool>> {
+        self.pools.get(&ObjectRef::new(claim.labels().get(labels::NODE_POOL)?))
+    }
+
+    /// The pods on a node.
+    pub fn pods_on(&self, node: &str) -> Vec<Arc<Pod>> {
+        self.pods.state_filter(|pod| pods::node_of(pod) == Some(node))
+    }
+}
+
+/// What a node says it is to its cloud.
+pub fn provider_id(node: &Node) -> Option<&str> {
+    node.spec.as_ref()?.provider_id.as_deref().filter(|id| !id.is_empty())
+}
+
+/// A kind that changes what a plan may look like, and nothing else.
+fn quiet<K>(client: &Client, bells: &Bells, watches: &mut Vec<BoxFuture<'static, ()>>) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let batch = Arc::clone(&bells.batch);
+    watches.push(reflect(client, Config::default(), writer, move |_| batch.notify_one()));
+    store
+}
+
+/// Keeps a store filled for ever, and tells of each event after it was stored; what a first or later reading of all objects
+/// brings is stored with its `InitDone`.
+fn reflect<K>(
+    client: &Client,
+    config: Config,
+    writer: reflector::store::Writer<K>,
+    mut tell: impl FnMut(&Event<K>) + Send + 'static,
+) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(Api::<K>::all(client.clone()), config)
+        .default_backoff()
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+            object.annotations_mut().remove(LAST_APPLIED);
+        })
+        .reflect(writer)
+        .for_each(move |event| {
+            match event {
+                Ok(event) => tell(&event),
+                Err(error) => warn!("watching {}: {error}", K::plural(&())),
+            }
+            std::future::ready(())
+        })
+        .boxed()
+}
+
+fn on_pod(stores: &Stores, bells: &Bells, events: &PodEvents, event: &Event<Pod>) {
+    let (pod, gone) = match event {
+        Event::Apply(pod) | Event::InitApply(pod) => (pod, false),
+        Event::Delete(pod) => (pod, true),
+        Event::Init => return,
+        Event::InitDone => return bells.batch.notify_one(),
+    };
+    let moved = events.saw(pod, gone, matches!(event, Event::InitApply(_)));
+    if !gone && pods::is_provisionable(pod) {
+        bells.batch.notify_one();
+    }
+    let Some(node) = pods::node_of(pod).filter(|_| moved).and_then(|name| stores.node(name)) else { return };
+    if node.metadata.deletion_timestamp.is_some() {
+        bells.node(&node.name_any());
+    }
+    if let Some(claim) = stores.claim_of(&node) {
+        bells.claim(&claim);
+    }
+}
+
+fn on_node(stores: &Stores, bells: &Bells, event: &Event<Node>) {
+    if matches!(event, Event::InitDone) {
+        return stores.nodes.state().iter().for_each(|node| bells.node(&node.name_any()));
+    }
+    let (Event::Apply(node) | Event::Delete(node)) = event else { return };
+    bells.node(&node.name_any());
+    if let Some(claim) = stores.claim_of(node) {
+        bells.claim(&claim);
+    }
+    if let Some(pool) = node.labels().get(labels::NODE_POOL) {
+        bells.pool(pool);
+    }
+}
+
+fn on_claim(stores: &Stores, bells: &Bells, event: &Event<NodeClaim>) {
+    if matches!(event, Event::InitDone) {
+        return stores.claims.state().iter().for_each(|claim| bells.claim(claim));
+    }
+    let (Event::Apply(claim) | Event::Delete(claim)) = event else { return };
+    bells.claim(claim);
+    if let Some(node) = stores.node_of(claim) {
+        bells.node(&node.name_any());
+    }
+    if let Some(pool) = claim.labels().get(labels::NODE_POOL) {
+        bells.pool(pool);
+    }
+    bells.empty.notify_one();
+    if matches!(event, Event::Delete(_)) {
+        // What was planned onto it waits again, and there may be room below the pool's limits.
+        bells.batch.notify_one();
+    }
+}
+
+fn on_pool(stores: &Stores, bells: &Bells, event: &Event<NodePool>) {
+    match event {
+        Event::Apply(pool) | Event::Delete(pool) => bells.pool(&pool.name_any()),
+        Event::InitDone => stores.pools.state().iter().for_each(|pool| bells.pool(&pool.name_any())),
+        Event::Init | Event::InitApply(_) => return,
+    }
+    bells.batch.notify_one();
+    bells.empty.notify_one();
+}

@@ -1,0 +1,236 @@
+//! The end of a machine: its pods leave in order, its volumes are detached, the cloud takes it back, and only then are node
+//! and claim gone.
+//!
+//! Deleting the node or the claim is the same: each asks for the end of the other. Finalizers hold both until the machine is
+//! gone, so a controller that dies on the way goes on where it was.
+
+mod deadline;
+mod drain;
+mod eviction;
+mod volumes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::controller::Action;
+use serde_json::json;
+use tracing::info;
+
+use super::conditions::{Conditions, DRAINED, INSTANCE_TERMINATING, Known, VOLUMES_DETACHED};
+use super::context::{Context, Error, lock};
+use super::{stores, taints};
+use crate::api::NodeClaim;
+use crate::cloud::{ClaimKey, CloudError};
+use crate::labels;
+
+/// How often to ask whether a machine is gone.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long pods are given to leave before they are looked at without having been told of a change.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Brings the end of a claim one step on: its node first, then its machine, then the claim itself.
+pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, Error> {
+    if !claim.finalizers().iter().any(|finalizer| finalizer == labels::TERMINATION) {
+        return Ok(Action::await_change());
+    }
+    if let Some(time) = deadline::missing(claim) {
+        let patch = json!({"metadata": {"annotations": {labels::TERMINATION_TIME: time.to_string()}}});
+        context.patch_claim(claim, patch).await?;
+        return Ok(Action::await_change());
+    }
+    if let Some(node) = context.stores.node_of(claim) {
+        if node.metadata.deletion_timestamp.is_none() {
+            delete_node(&node, context).await?;
+        }
+        // The node's end comes first: when it is gone, this is called again.
+        return Ok(Action::await_change());
+    }
+    if !machine_is_gone(&ClaimKey::of(claim), context).await? {
+        note_end(claim, context).await?;
+        return Ok(Action::requeue(ASK_AGAIN));
+    }
+    let kept: Vec<&String> = claim.finalizers().iter().filter(|finalizer| *finalizer != labels::TERMINATION).collect();
+    context.patch_claim(claim, json!({"metadata": {"finalizers": kept}})).await?;
+    lock(&context.pins).release(&claim.name_any());
+    lock(&context.disrupting).remove(&claim.name_any());
+    context.metrics.claim_terminated(claim);
+    info!(claim = claim.name_any(), "gone");
+    Ok(Action::await_change())
+}
+
+/// Looks after a node: brings its end one step on, or takes back the taint of an end that did not come.
+pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Error> {
+    let claim = context.stores.claim_of(&node);
+    if node.metadata.deletion_timestamp.is_none() {
+        return keep(&node, claim.as_deref(), &context).await;
+    }
+    if !node.finalizers().iter().any(|finalizer| finalizer == labels::TERMINATION) {
+        return Ok(Action::await_change());
+    }
+    if let Some(claim) = &claim {
+        context.delete_claim(claim, "node_deleted").await?;
+        if claim.metadata.deletion_timestamp.is_none() {
+            // Its deadline is written down first.
+            return Ok(Action::await_change());
+        }
+        if deadline::missing(claim).is_some() {
+            return Ok(Action::await_change());
+        }
+    }
+    if let Some(patch) = closed(&node) {
+        context.patch_node(&node, patch).await?;
+        return Ok(Action::await_change());
+    }
+    let now = context.now();
+    let deadline = claim.as_deref().and_then(deadline::of);
+    let over = deadline.is_some_and(|deadline| now >= deadline);
+    if let Some(left) = drain::drain(&node, deadline, &context, now).await?
+        && !over
+    {
+        let message = format!("{left} pods are still there");
+        note(claim.as_deref(), &context, DRAINED, Known::Unknown, "Draining", &message).await?;
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    note(claim.as_deref(), &context, DRAINED, Known::True, DRAINED, "").await?;
+    let attached = volumes::attached(&node.name_any(), &context.stores, now);
+    if attached > 0 && !over {
+        let message = format!("{attached} volumes are still attached");
+        note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::Unknown, "AwaitingVolumeDetachment", &message)
+            .await?;
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::True, VOLUMES_DETACHED, "").await?;
+    let gone = match &claim {
+        Some(claim) => machine_is_gone(&ClaimKey::of(claim), &context).await?,
+        None => orphans_machine_is_gone(&node, &context).await?,
+    };
+    if !gone {
+        if let Some(claim) = &claim {
+            note_end(claim, &context).await?;
+        }
+        return Ok(Action::requeue(ASK_AGAIN));
+    }
+    let kept: Vec<&String> = node.finalizers().iter().filter(|finalizer| *finalizer != labels::TERMINATION).collect();
+    context.patch_node(&node, json!({"metadata": {"finalizers": kept}})).await?;
+    context.pod_events.forget(&node.name_any());
+    context.metrics.node_terminated(&node);
+    info!(node = node.name_any(), "drained and gone");
+    Ok(Action::await_change())
+}
+
+/// A node that is not ending: a taint of ours that says otherwise is from a controller that died before it came to it.
+async fn keep(node: &Node, claim: Option<&NodeClaim>, context: &Context) -> Result<Action, Error> {
+    let there = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let stale = claim.is_some_and(|claim| {
+        claim.metadata.deletion_timestamp.is_none() && !lock(&context.disrupting).contains(&claim.name_any())
+    });
+    if stale && there.iter().any(|taint| taint.key == labels::DISRUPTED) {
+        let patch = json!({"spec": {"taints": taints::without(there, labels::DISRUPTED)}});
+        context.patch_node(node, patch).await?;
+    }
+    Ok(Action::await_change())
+}
+
+/// What keeps new pods and the cloud's load balancers off a node that ends; `None` where all of it is there.
+fn closed(node: &Node) -> Option<serde_json::Value> {
+    let there = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let disrupted = taints::disrupted();
+    let tainted = there.iter().any(|taint| taints::same(taint, &disrupted));
+    if tainted && node.labels().contains_key(labels::EXCLUDE_BALANCERS) {
+        return None;
+    }
+    Some(json!({
+        "metadata": {"labels": {labels::EXCLUDE_BALANCERS: "karpenter"}},
+        "spec": {"taints": taints::with(there, [&disrupted])},
+    }))
+}
+
+async fn delete_node(node: &Node, context: &Context) -> Result<(), Error> {
+    let uid = node.metadata.uid.clone();
+    let same =
+        DeleteParams { preconditions: Some(Preconditions { uid, resource_version: None }), ..DeleteParams::default() };
+    match context.nodes().delete(&node.name_any(), &same).await {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Asks for the end of a machine; whether it is gone.
+async fn machine_is_gone(key: &ClaimKey, context: &Context) -> Result<bool, Error> {
+    match context.cloud.delete(key).await {
+        Err(CloudError::NotFound) => return Ok(true),
+        Err(error) => return Err(error.into()),
+        Ok(()) => {}
+    }
+    match context.cloud.get(key).await {
+        Err(CloudError::NotFound) => Ok(true),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(false),
+    }
+}
+
+/// The same for a node without a claim, whose machine only the cloud knows.
+async fn orphans_machine_is_gone(node: &Node, context: &Context) -> Result<bool, Error> {
+    let provider = stores::provider_id(node);
+    let machine = context.cloud.list().await?.into_iter().find(|one| Some(one.provider_id.as_str()) == provider);
+    match machine {
+        Some(machine) => machine_is_gone(&machine.claim, context).await,
+        None => Ok(true),
+    }
+}
+
+async fn note_end(claim: &NodeClaim, context: &Context) -> Result<(), Error> {
+    note(Some(claim), context, INSTANCE_TERMINATING, Known::True, INSTANCE_TERMINATING, "").await
+}
+
+/// Sets a condition of a claim that is ending.
+async fn note(
+    claim: Option<&NodeClaim>,
+    context: &Context,
+    kind: &str,
+    known: Known,
+    reason: &str,
+    message: &str,
+) -> Result<(), Error> {
+    // Our own last writing counts, not what a watch has yet to bring.
+    let Some(claim) =
+        claim.and_then(|claim| context.stores.claims.get(&kube::runtime::reflector::ObjectRef::from_obj(claim)))
+    else {
+        return Ok(());
+    };
+    let mut conditions = Conditions::of(&claim, context.now());
+    conditions.set(kind, known, reason, message);
+    if conditions.changed() {
+        let written = context.patch_claim_status(&claim, json!({"conditions": conditions.into_list()})).await;
+        match written {
+            // The next look finds what changed; a condition is not worth a second try now.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_node_that_ends_is_closed_once() {
+        let mut node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n"}, "spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]},
+        }))
+        .unwrap();
+        let patch = closed(&node).unwrap();
+        assert_eq!(patch["spec"]["taints"][1]["key"], "karpenter.sh/disrupted");
+        node.spec = serde_json::from_value(patch["spec"].clone()).unwrap();
+        node.metadata.labels = serde_json::from_value(patch["metadata"]["labels"].clone()).unwrap();
+        assert!(closed(&node).is_none());
+    }
+}

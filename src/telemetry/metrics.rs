@@ -1,0 +1,259 @@
+//! What is counted. What means the same as a metric of Karpenter's carries its name
+//! (<https://karpenter.sh/docs/reference/metrics/>); our own begin with `supercargo_`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use supercargo_models::kubernetes::quantity;
+use supercargo_models::plan::Plan;
+
+use crate::api::{NodeClaim, NodePool};
+use crate::labels;
+
+type Labels = Vec<(&'static str, String)>;
+type Float = Gauge<f64, AtomicU64>;
+
+/// All counters.
+pub struct Metrics {
+    registry: Registry,
+    claims_created: Family<Labels, Counter>,
+    claims_launched: Family<Labels, Counter>,
+    claims_registered: Family<Labels, Counter>,
+    claims_initialized: Family<Labels, Counter>,
+    claims_terminated: Family<Labels, Counter>,
+    claims_disrupted: Family<Labels, Counter>,
+    nodes_terminated: Family<Labels, Counter>,
+    launches_refused: Family<Labels, Counter>,
+    evictions: Counter,
+    allowed_disruptions: Family<Labels, Gauge>,
+    usage: Family<Labels, Float>,
+    limit: Family<Labels, Float>,
+    queue: Gauge,
+    unschedulable: Gauge,
+    duration: Histogram,
+    plan_cost: Float,
+    plan_bound: Float,
+    plan_gap: Float,
+    planned_pods: Counter,
+    leader: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let mut metrics = Metrics {
+            registry: Registry::default(),
+            claims_created: Family::default(),
+            claims_launched: Family::default(),
+            claims_registered: Family::default(),
+            claims_initialized: Family::default(),
+            claims_terminated: Family::default(),
+            claims_disrupted: Family::default(),
+            nodes_terminated: Family::default(),
+            launches_refused: Family::default(),
+            evictions: Counter::default(),
+            allowed_disruptions: Family::default(),
+            usage: Family::default(),
+            limit: Family::default(),
+            queue: Gauge::default(),
+            unschedulable: Gauge::default(),
+            duration: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            plan_cost: Float::default(),
+            plan_bound: Float::default(),
+            plan_gap: Float::default(),
+            planned_pods: Counter::default(),
+            leader: Gauge::default(),
+        };
+        let all = &metrics;
+        registry.register("karpenter_nodeclaims_created", "Claims made", all.claims_created.clone());
+        registry.register("supercargo_nodeclaims_launched", "Machines launched", all.claims_launched.clone());
+        registry.register("supercargo_nodeclaims_registered", "Nodes that joined", all.claims_registered.clone());
+        registry.register("supercargo_nodeclaims_initialized", "Nodes ready for pods", all.claims_initialized.clone());
+        registry.register("karpenter_nodeclaims_terminated", "Claims that ended", all.claims_terminated.clone());
+        registry.register(
+            "karpenter_nodeclaims_disrupted",
+            "Claims ended by us, by reason",
+            all.claims_disrupted.clone(),
+        );
+        registry.register("karpenter_nodes_terminated", "Nodes that ended", all.nodes_terminated.clone());
+        registry.register("supercargo_launches_refused", "Launches without capacity", all.launches_refused.clone());
+        registry.register("supercargo_pods_evicted", "Pods evicted from nodes that ended", all.evictions.clone());
+        let name = "karpenter_nodepools_allowed_disruptions";
+        registry.register(name, "Nodes that budgets allow to be disrupted at once", all.allowed_disruptions.clone());
+        registry.register("karpenter_nodepools_usage", "What a pool's nodes have together", all.usage.clone());
+        registry.register("karpenter_nodepools_limit", "The most that a pool's nodes may have", all.limit.clone());
+        registry.register("karpenter_scheduler_queue_depth", "Pods that wait to be planned", all.queue.clone());
+        let name = "karpenter_scheduler_unschedulable_pods_count";
+        registry.register(name, "Pods that the last plan found no place for", all.unschedulable.clone());
+        let name = "karpenter_scheduler_scheduling_duration_seconds";
+        registry.register(name, "Time a plan takes", all.duration.clone());
+        registry.register(
+            "supercargo_plan_cost",
+            "Dollars an hour of the last plan's new nodes",
+            all.plan_cost.clone(),
+        );
+        registry.register("supercargo_plan_bound", "What they cost at least", all.plan_bound.clone());
+        registry.register(
+            "supercargo_plan_gap",
+            "By how much the last plan can be beaten at most",
+            all.plan_gap.clone(),
+        );
+        registry.register("supercargo_planned_pods", "Pods that plans found a place for", all.planned_pods.clone());
+        registry.register("supercargo_leader", "Whether this replica acts", all.leader.clone());
+        metrics.registry = registry;
+        metrics
+    }
+}
+
+impl Metrics {
+    /// All of them in OpenMetrics' text.
+    ///
+    /// # Errors
+    /// None but for want of memory.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Whether this replica acts.
+    pub fn set_leader(&self, leader: bool) {
+        self.leader.set(i64::from(leader));
+    }
+
+    /// Pods wait to be planned.
+    pub fn waiting(&self, pods: usize) {
+        self.queue.set(i64::try_from(pods).unwrap_or(i64::MAX));
+    }
+
+    /// A plan was made.
+    pub fn planned(&self, plan: &Plan, taken: Duration) {
+        let summary = &plan.summary;
+        self.duration.observe(taken.as_secs_f64());
+        self.plan_cost.set(summary.hourly_cost);
+        self.plan_bound.set(summary.lower_bound.unwrap_or(f64::NAN));
+        self.plan_gap.set(summary.gap.unwrap_or(f64::NAN));
+        self.planned_pods.inc_by(summary.scheduled);
+        self.unschedulable.set(i64::try_from(summary.unschedulable).unwrap_or(i64::MAX));
+        self.queue.set(0);
+    }
+
+    /// A claim was made.
+    pub fn claim_created(&self, claim: &NodeClaim) {
+        self.claims_created.get_or_create(&of_claim(claim)).inc();
+    }
+
+    /// A claim's machine was launched.
+    pub fn claim_launched(&self, claim: &NodeClaim) {
+        self.claims_launched.get_or_create(&of_claim(claim)).inc();
+    }
+
+    /// A claim's node has joined.
+    pub fn claim_registered(&self, claim: &NodeClaim) {
+        self.claims_registered.get_or_create(&of_claim(claim)).inc();
+    }
+
+    /// A claim's node is ready for pods.
+    pub fn claim_initialized(&self, claim: &NodeClaim) {
+        self.claims_initialized.get_or_create(&of_claim(claim)).inc();
+    }
+
+    /// A claim is gone.
+    pub fn claim_terminated(&self, claim: &NodeClaim) {
+        self.claims_terminated.get_or_create(&of_claim(claim)).inc();
+    }
+
+    /// We asked for the end of a claim.
+    pub fn claim_disrupted(&self, claim: &NodeClaim, reason: &str) {
+        let mut labels = of_claim(claim);
+        labels.push(("reason", reason.to_owned()));
+        self.claims_disrupted.get_or_create(&labels).inc();
+    }
+
+    /// The cloud had nothing for a claim.
+    pub fn launch_refused(&self, claim: &NodeClaim) {
+        self.launches_refused.get_or_create(&of_claim(claim)).inc();
+    }
+
+    /// A node is gone.
+    pub fn node_terminated(&self, node: &Node) {
+        self.nodes_terminated.get_or_create(&vec![pool_label(node)]).inc();
+    }
+
+    /// A pod was asked to leave its node.
+    pub fn pod_evicted(&self) {
+        self.evictions.inc();
+    }
+
+    /// How many of a pool's nodes may be disrupted at once.
+    pub fn disruption_allowed(&self, pool: &str, reason: &str, nodes: usize) {
+        let labels = vec![("nodepool", pool.to_owned()), ("reason", reason.to_owned())];
+        self.allowed_disruptions.get_or_create(&labels).set(i64::try_from(nodes).unwrap_or(i64::MAX));
+    }
+
+    /// What a pool's nodes have together, beside its limits.
+    pub fn pool(&self, pool: &NodePool, usage: &BTreeMap<String, Quantity>) {
+        let set = |family: &Family<Labels, Float>, amounts: &BTreeMap<String, Quantity>| {
+            for (resource, amount) in amounts {
+                let labels = vec![("nodepool", pool.name_any()), ("resource_type", resource.clone())];
+                // Cores, bytes, ones.
+                let amount = quantity::parse(&amount.0).map_or(f64::NAN, |amount| amount.milli as f64 / 1000.0);
+                family.get_or_create(&labels).set(amount);
+            }
+        };
+        set(&self.usage, usage);
+        if let Some(limits) = &pool.spec.limits {
+            set(&self.limit, limits);
+        }
+    }
+}
+
+fn pool_label<K: ResourceExt>(object: &K) -> (&'static str, String) {
+    ("nodepool", object.labels().get(labels::NODE_POOL).cloned().unwrap_or_default())
+}
+
+fn of_claim(claim: &NodeClaim) -> Labels {
+    let capacity_type = claim.labels().get(labels::CAPACITY_TYPE).cloned().unwrap_or_default();
+    vec![pool_label(claim), ("capacity_type", capacity_type)]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn metrics_carry_the_names_that_dashboards_know() {
+        let metrics = Metrics::default();
+        let mut claim = NodeClaim::default();
+        claim.labels_mut().insert("karpenter.sh/nodepool".into(), "default".into());
+        metrics.claim_created(&claim);
+        metrics.claim_disrupted(&claim, "empty");
+        let text = metrics.encode().unwrap();
+        assert!(
+            text.contains("karpenter_nodeclaims_created_total{nodepool=\"default\",capacity_type=\"\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.contains(
+            "karpenter_nodeclaims_disrupted_total{nodepool=\"default\",capacity_type=\"\",reason=\"empty\"} 1\n"
+        ));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,89 @@
+//! Running it: one leader, a clean end, metrics and health.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use serde_json::json;
+
+use super::stage::{Stage, run};
+use crate::fixture::until;
+
+/// What a plain GET brings; empty where nobody listens.
+fn get(address: &str, path: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+    }
+    answer
+}
+
+async fn holder(stage: &Stage) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(stage.client.clone(), "kube-system");
+    leases
+        .get_opt("karpenter-leader-election")
+        .await
+        .unwrap()?
+        .spec?
+        .holder_identity
+        .filter(|holder| !holder.is_empty())
+}
+
+#[test]
+fn the_next_leader_goes_on_when_the_first_is_killed_and_a_clean_end_frees_the_lease() {
+    run(async |stage| {
+        stage.pool("default", json!({})).await;
+        stage.deployment("inflate", 2, "1200m", json!({})).await;
+        let first = stage.controller(&["--kwok-boot-delay", "3s"]);
+        until("the first leader", async || holder(&stage).await).await;
+        let mut second = stage.controller(&["--kwok-boot-delay", "3s"]);
+        until("a machine", async || (stage.machines().await.len() == 1).then_some(())).await;
+        assert!(!second.log().contains("leading"));
+        first.kill();
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        assert!(second.log().contains("leading"));
+        second.terminate();
+        assert_eq!(second.ended(Duration::from_secs(10)), Some(0));
+        assert_eq!(holder(&stage).await, None);
+        // The third need not wait for the lease to end.
+        let third = stage.controller(&[]);
+        stage.scale("inflate", 0).await;
+        stage.whole(0).await;
+        assert!(third.log().contains("leading"));
+    });
+}
+
+#[test]
+fn metrics_and_health_tell_how_it_is() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        let health = controller.address("/healthz and /readyz").await;
+        let metrics = controller.address("/metrics").await;
+        until("readiness", async || get(&health, "/readyz").starts_with("HTTP/1.1 200").then_some(())).await;
+        assert!(get(&health, "/healthz").starts_with("HTTP/1.1 200"));
+        stage.pool("default", json!({"limits": {"cpu": "100"}})).await;
+        stage.deployment("inflate", 2, "1200m", json!({})).await;
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        let told = until("the pool's usage", async || {
+            let told = get(&metrics, "/metrics");
+            told.contains("karpenter_nodepools_usage{nodepool=\"default\",resource_type=\"cpu\"} 4").then_some(told)
+        })
+        .await;
+        for line in [
+            "karpenter_nodepools_limit{nodepool=\"default\",resource_type=\"cpu\"} 100",
+            "karpenter_nodeclaims_created_total{nodepool=\"default\"",
+            "karpenter_scheduler_scheduling_duration_seconds_count 1",
+            "supercargo_planned_pods_total 2",
+            "supercargo_leader 1",
+        ] {
+            assert!(told.contains(line), "{line} is not in\n{told}");
+        }
+        let log = controller.log();
+        assert!(log.contains("claimed 1x m5.xlarge on-demand us-east-1"), "{log}");
+    });
+}

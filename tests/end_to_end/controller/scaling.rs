@@ -1,0 +1,172 @@
+//! From nothing to nodes and back, under what pools and the cloud allow.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
+use supercargo::api::NodePool;
+
+use super::stage::{TYPE, condition, label, run};
+use crate::fixture::until;
+
+#[test]
+fn machines_come_when_pods_wait_and_go_when_they_do_not() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        // Three to a machine.
+        stage.deployment("inflate", 0, "1200m", json!({})).await;
+        stage.scale("inflate", 8).await;
+        stage.run_pods(8).await;
+        stage.whole(3).await;
+        for claim in stage.claims().await {
+            let name = claim.name_any();
+            for kind in ["Launched", "Registered", "Initialized", "Ready"] {
+                assert_eq!(condition(&claim, kind), "True", "{name}: {kind}");
+            }
+            let status = claim.status.as_ref().unwrap();
+            assert_eq!(status.provider_id.as_deref(), Some(format!("kwok://{name}").as_str()));
+            assert_eq!(status.node_name.as_deref(), Some(name.as_str()));
+            assert_eq!(status.capacity.as_ref().unwrap()["cpu"].0, "4");
+            assert_eq!(label(&claim, "node.kubernetes.io/instance-type"), TYPE);
+            assert_eq!(label(&claim, "karpenter.sh/nodepool"), "default");
+            assert!(claim.annotations().contains_key("karpenter.sh/nodepool-hash"));
+        }
+        for node in stage.nodes().await {
+            assert_eq!(label(&node, "karpenter.sh/registered"), "true");
+            assert_eq!(label(&node, "karpenter.sh/initialized"), "true");
+            assert_eq!(node.spec.as_ref().unwrap().taints, None, "{}", node.name_any());
+            assert_eq!(node.finalizers(), ["karpenter.sh/termination"]);
+        }
+        let pool = until("the pool's status", async || {
+            let pool = stage.all::<NodePool>().get("default").await.unwrap();
+            pool.status.clone().filter(|status| status.nodes == Some(3))
+        })
+        .await;
+        assert_eq!(pool.resources.unwrap()["cpu"].0, "12");
+
+        stage.scale("inflate", 0).await;
+        stage.whole(0).await;
+    });
+}
+
+#[test]
+fn a_pods_labels_and_taints_get_it_a_node_of_the_pool_that_has_them() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        stage
+            .pool(
+                "arm",
+                json!({"template": {
+                    "metadata": {"labels": {"team": "arm"}},
+                    "spec": {
+                        "taints": [{"key": "arm", "value": "yes", "effect": "NoSchedule"}],
+                        "requirements": [
+                            {"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]},
+                            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]},
+                            {"key": "karpenter.k8s.aws/instance-family", "operator": "In", "values": ["m7g"]},
+                        ],
+                    },
+                }}),
+            )
+            .await;
+        let spec = json!({
+            "nodeSelector": {"kubernetes.io/arch": "arm64", "team": "arm"},
+            "tolerations": [{"key": "arm", "operator": "Exists"}],
+            "topologySpreadConstraints": [{
+                "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "on-arm"}},
+            }],
+        });
+        stage.deployment("on-arm", 3, "500m", json!({ "spec": spec })).await;
+        stage.run_pods(3).await;
+        stage.whole(3).await;
+        let nodes = stage.nodes().await;
+        let zones: BTreeSet<String> = nodes.iter().map(|node| label(node, "topology.kubernetes.io/zone")).collect();
+        assert_eq!(zones.len(), 3);
+        for node in nodes {
+            assert_eq!(label(&node, "kubernetes.io/arch"), "arm64");
+            assert_eq!(label(&node, "karpenter.sh/capacity-type"), "spot");
+            assert_eq!(node.spec.unwrap().taints.unwrap()[0].key, "arm");
+        }
+    });
+}
+
+#[test]
+fn the_limits_of_a_pool_are_not_passed_while_machines_start() {
+    run(async |stage| {
+        // Machines that take their time: the second batch finds claims without nodes.
+        let _controller = stage.controller(&["--kwok-boot-delay", "4s"]);
+        stage.pool("default", json!({"limits": {"cpu": "8"}})).await;
+        stage.deployment("first", 3, "1200m", json!({})).await;
+        until("the first claim", async || (stage.claims().await.len() == 1).then_some(())).await;
+        stage.deployment("second", 9, "1200m", json!({})).await;
+        stage.run_pods(6).await;
+        stage.whole(2).await;
+        // Those left over wait, and are told why.
+        let message = until("an event", async || {
+            let events = kube::Api::<k8s_openapi::api::events::v1::Event>::default_namespaced(stage.client.clone());
+            let events = events.list(&ListParams::default()).await.unwrap().items;
+            let ours = events.into_iter().find(|event| {
+                event.reporting_controller.as_deref() == Some("supercargo")
+                    && event.reason.as_deref() == Some("FailedScheduling")
+            });
+            ours.and_then(|event| event.note)
+        })
+        .await;
+        assert!(message.contains("limit"), "{message}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(stage.claims().await.len(), 2);
+        // A higher limit lets them in.
+        let patch = Patch::Merge(json!({"spec": {"limits": {"cpu": "16"}}}));
+        stage.all::<NodePool>().patch("default", &PatchParams::default(), &patch).await.unwrap();
+        stage.run_pods(12).await;
+        stage.whole(4).await;
+    });
+}
+
+#[test]
+fn refused_capacity_is_planned_anew_at_once() {
+    run(async |stage| {
+        let spec = json!({"template": {"spec": {"requirements": [
+            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m5.xlarge", "m6i.2xlarge"]},
+            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+        ]}}});
+        stage.pool("default", spec).await;
+        stage.faults(json!({"refuse": "m5.xlarge"})).await;
+        let controller = stage.controller(&[]);
+        stage.deployment("inflate", 3, "1200m", json!({})).await;
+        stage.run_pods(3).await;
+        stage.whole(1).await;
+        assert_eq!(label(&stage.nodes().await[0], "node.kubernetes.io/instance-type"), "m6i.2xlarge");
+        let log = controller.log();
+        assert!(log.contains("refused: none of"), "{log}");
+        // The next pods are not planned onto what was refused a moment ago.
+        stage.scale("inflate", 8).await;
+        stage.run_pods(8).await;
+        assert_eq!(controller.log().matches("refused: none of").count(), log.matches("refused: none of").count());
+    });
+}
+
+#[test]
+fn machines_that_fail_to_launch_are_tried_again() {
+    run(async |stage| {
+        stage.pool("default", json!({})).await;
+        stage.faults(json!({"fail": "out of order"})).await;
+        let _controller = stage.controller(&[]);
+        stage.deployment("inflate", 1, "1", json!({})).await;
+        until("the failure to be told", async || {
+            let claims = stage.claims().await;
+            let conditions = claims.first()?.status.as_ref()?.conditions.as_ref()?;
+            let launched = conditions.iter().find(|condition| condition.type_ == "Launched")?;
+            (launched.reason == "LaunchFailed" && launched.message.contains("out of order")).then_some(())
+        })
+        .await;
+        stage.faults(json!({})).await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+    });
+}

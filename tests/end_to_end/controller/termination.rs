@@ -1,0 +1,185 @@
+//! Nodes end in order: pods first, as far as budgets and annotations allow, then the machine, then node and claim.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use supercargo::api::NodeClaim;
+
+use super::stage::{Stage, condition, run};
+use crate::fixture::until;
+
+async fn only_claim(stage: &Stage) -> NodeClaim {
+    let claims = stage.claims().await;
+    assert_eq!(claims.len(), 1);
+    claims.into_iter().next().unwrap()
+}
+
+#[test]
+fn deleting_a_node_or_a_claim_ends_the_machine_and_its_pods_get_another() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        stage.deployment("inflate", 2, "1200m", json!({})).await;
+        for by_node in [true, false] {
+            stage.run_pods(2).await;
+            stage.whole(1).await;
+            let old = only_claim(&stage).await.name_any();
+            if by_node {
+                stage.all::<Node>().delete(&old, &DeleteParams::default()).await.unwrap();
+            } else {
+                stage.all::<NodeClaim>().delete(&old, &DeleteParams::default()).await.unwrap();
+            }
+            until("another claim", async || {
+                let claims = stage.claims().await;
+                (claims.len() == 1 && claims[0].name_any() != old).then_some(())
+            })
+            .await;
+        }
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+    });
+}
+
+#[test]
+fn a_disruption_budget_holds_a_drain_back_until_it_allows_it() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        stage.deployment("guarded", 2, "1200m", json!({})).await;
+        let selector = json!({"matchLabels": {"app": "guarded"}});
+        stage.disruption_budget("guarded", json!({"minAvailable": 2, "selector": selector})).await;
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        let claim = only_claim(&stage).await.name_any();
+        stage.all::<NodeClaim>().delete(&claim, &DeleteParams::default()).await.unwrap();
+        let node = until("the node to be closed", async || {
+            let node = stage.all::<Node>().get(&claim).await.unwrap();
+            let taints = node.spec.as_ref()?.taints.clone()?;
+            taints
+                .iter()
+                .any(|taint| taint.key == "karpenter.sh/disrupted" && taint.effect == "NoSchedule")
+                .then_some(node)
+        })
+        .await;
+        assert!(node.labels().contains_key("node.kubernetes.io/exclude-from-external-load-balancers"));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(stage.running().await, [claim.as_str(); 2]);
+        assert_eq!(condition(&only_claim(&stage).await, "Drained"), "Unknown");
+        // A third pod lets one go, and so one by one.
+        stage.scale("guarded", 3).await;
+        until("the old node to go", async || {
+            let gone = stage.all::<Node>().get_opt(&claim).await.unwrap().is_none();
+            gone.then_some(())
+        })
+        .await;
+        stage.run_pods(3).await;
+        stage.whole(1).await;
+    });
+}
+
+#[test]
+fn who_forbids_disruption_stays_until_the_grace_period_of_the_node_is_over() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({"template": {"spec": {"terminationGracePeriod": "6s"}}})).await;
+        let annotated = json!({"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}}});
+        stage.deployment("stubborn", 1, "1200m", annotated).await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        let claim = only_claim(&stage).await.name_any();
+        let begin = Instant::now();
+        stage.all::<NodeClaim>().delete(&claim, &DeleteParams::default()).await.unwrap();
+        until("the old claim to go", async || {
+            let there = stage.all::<NodeClaim>().get_opt(&claim).await.unwrap();
+            if let Some(claim) = &there
+                && begin.elapsed() > Duration::from_secs(2)
+            {
+                assert!(claim.annotations().contains_key("karpenter.sh/nodeclaim-termination-timestamp"));
+            }
+            there.is_none().then_some(())
+        })
+        .await;
+        let taken = begin.elapsed();
+        assert!(taken >= Duration::from_secs(5) && taken < Duration::from_secs(15), "{taken:?}");
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+    });
+}
+
+#[test]
+fn empty_nodes_end_no_faster_than_budgets_allow_and_not_where_it_is_forbidden() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({"disruption": {"budgets": [{"nodes": "0", "reasons": ["Empty"]}]}})).await;
+        stage.deployment("inflate", 6, "1200m", json!({})).await;
+        stage.run_pods(6).await;
+        stage.whole(2).await;
+        let kept = stage.nodes().await[0].name_any();
+        let annotate = Patch::Merge(json!({"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}}}));
+        stage.all::<Node>().patch(&kept, &PatchParams::default(), &annotate).await.unwrap();
+        stage.scale("inflate", 0).await;
+        until("both to be consolidatable", async || {
+            let claims = stage.claims().await;
+            claims.iter().all(|claim| condition(claim, "Consolidatable") == "True").then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(stage.claims().await.len(), 2);
+        let open = Patch::Merge(json!({"spec": {"disruption": {"budgets": [{"nodes": "100%"}]}}}));
+        stage.all::<supercargo::api::NodePool>().patch("default", &PatchParams::default(), &open).await.unwrap();
+        stage.whole(1).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(only_claim(&stage).await.name_any(), kept);
+    });
+}
+
+#[test]
+fn a_machine_ends_at_its_age_and_its_pods_get_another() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        stage.pool("default", json!({"template": {"spec": {"expireAfter": "8s"}}})).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        let old = only_claim(&stage).await.name_any();
+        until("another claim", async || {
+            let claims = stage.claims().await;
+            (claims.len() == 1 && claims[0].name_any() != old).then_some(())
+        })
+        .await;
+        stage.run_pods(1).await;
+        assert!(controller.log().contains("expired"));
+    });
+}
+
+#[test]
+fn what_lost_its_other_half_is_cleared_away() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({"disruption": {"consolidateAfter": "Never"}})).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        // The machine fails: its claim goes, and the pod gets another.
+        let old = only_claim(&stage).await;
+        let machines: kube::Api<ConfigMap> = kube::Api::namespaced(stage.client.clone(), "kube-system");
+        let record = stage.machines().await.remove(0);
+        machines.delete(&record.name_any(), &DeleteParams::default()).await.unwrap();
+        until("the old claim to go", async || {
+            stage.all::<NodeClaim>().get_opt(&old.name_any()).await.unwrap().is_none().then_some(())
+        })
+        .await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        // A claim goes without its finalizer: machine and node go as well.
+        stage.scale("inflate", 0).await;
+        let claim = only_claim(&stage).await.name_any();
+        let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        stage.all::<NodeClaim>().delete(&claim, &DeleteParams::default()).await.unwrap();
+        let _ = stage.all::<NodeClaim>().patch(&claim, &PatchParams::default(), &bare).await;
+        stage.whole(0).await;
+    });
+}
