@@ -60,6 +60,12 @@ pub trait CloudProvider: Send + Sync {
     /// If the cloud does not answer; never a part of the machines.
     async fn list(&self) -> Result<Vec<Machine>, CloudError>;
 
+    /// Whether machines of such a class are this cloud's: claims of all others are somebody else's to carry.
+    fn makes(&self, class: &NodeClassReference) -> bool;
+
+    /// Whether a node's `spec.providerID` names a machine of this cloud, be it there or gone.
+    fn names(&self, provider_id: &str) -> bool;
+
     /// What can be bought, with prices.
     fn catalog(&self) -> Arc<Catalog>;
 

@@ -174,6 +174,11 @@ impl Context {
         }
     }
 
+    /// Whether a claim is ours to carry: its machine is, or will be, one of our cloud's.
+    pub fn carries(&self, claim: &NodeClaim) -> bool {
+        claim.spec.template.node_class_ref.as_ref().is_none_or(|class| self.cloud.makes(class))
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         Timestamp::now()

@@ -33,7 +33,7 @@ async fn collect(context: &Context) -> Result<(), Error> {
     let machines = context.cloud.list().await?;
     let claims = context.stores.claims.state();
     let alive: BTreeSet<&str> = machines.iter().map(|machine| machine.claim.uid.as_str()).collect();
-    for claim in &claims {
+    for claim in claims.iter().filter(|claim| context.carries(claim)) {
         let key = ClaimKey::of(claim);
         let Some(launched) = conditions::true_since(claim, LAUNCHED) else { continue };
         let registered = conditions::true_since(claim, REGISTERED);
@@ -75,8 +75,9 @@ async fn collect(context: &Context) -> Result<(), Error> {
                 .flat_map(|spec| spec.taints.iter().flatten())
                 .any(|taint| taint.key == labels::UNREGISTERED);
         let created = node.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let has_machine = stores::provider_id(&node).is_none_or(|id| providers.contains(id));
-        if !ours || has_machine || node.metadata.deletion_timestamp.is_some() || created.is_none_or(young) {
+        // Those of another cloud are not ours to judge.
+        let lost = stores::provider_id(&node).is_some_and(|id| context.cloud.names(id) && !providers.contains(id));
+        if !ours || !lost || node.metadata.deletion_timestamp.is_some() || created.is_none_or(young) {
             continue;
         }
         if context.stores.claim_of(&node).is_none() {

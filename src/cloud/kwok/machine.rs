@@ -23,7 +23,7 @@ const PLAYED: (&str, &str) = ("kwok.x-k8s.io/node", "fake");
 /// The key of a ConfigMap's data that holds the record.
 const KEY: &str = "machine.json";
 /// Prefix of a machine's provider id.
-const PROVIDER: &str = "kwok://";
+pub(super) const PROVIDER: &str = "kwok://";
 
 /// What is written down about a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

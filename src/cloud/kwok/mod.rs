@@ -22,7 +22,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
 use kube::{Api, Client, ResourceExt};
 pub use machine::quantities;
-use machine::{LABEL, MACHINE, Record, record_name};
+use machine::{LABEL, MACHINE, PROVIDER, Record, record_name};
 use serde_json::Value;
 use supercargo_models::catalog::{Catalog, KubeletSettings};
 use supercargo_models::kubernetes::NodeClassReference;
@@ -172,10 +172,11 @@ impl Kwok {
 
     fn class(&self, reference: Option<&NodeClassReference>) -> Result<Arc<KWOKNodeClass>, CloudError> {
         let unready = |words: String| Err(CloudError::ClassNotReady(words));
-        let Some(NodeClassReference { group, kind, name }) = reference else {
+        let Some(reference) = reference else {
             return unready("no class is named".into());
         };
-        if (group.as_str(), kind.as_str()) != CLASS {
+        let NodeClassReference { group, kind, name } = reference;
+        if !self.makes(reference) {
             return unready(format!("{kind} {name} of {group} is none of the kwok cloud"));
         }
         match self.classes.get(&ObjectRef::new(name)) {
@@ -251,6 +252,14 @@ impl CloudProvider for Kwok {
         let machines = |map: &Arc<ConfigMap>| map.labels().get(LABEL).is_some_and(|value| value == MACHINE);
         let records = self.maps.state().into_iter().filter(machines).filter_map(|map| Record::read(&map));
         Ok(records.map(|record| record.machine()).collect())
+    }
+
+    fn makes(&self, class: &NodeClassReference) -> bool {
+        (class.group.as_str(), class.kind.as_str()) == CLASS
+    }
+
+    fn names(&self, provider_id: &str) -> bool {
+        provider_id.starts_with(PROVIDER)
     }
 
     fn catalog(&self) -> Arc<Catalog> {

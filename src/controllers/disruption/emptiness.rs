@@ -86,7 +86,7 @@ fn is_node_ready(node: &Node) -> bool {
 fn candidates(claims: &[Arc<NodeClaim>], context: &Context, now: Timestamp) -> Vec<Candidate> {
     let mut rested: Vec<&Arc<NodeClaim>> = claims
         .iter()
-        .filter(|claim| claim.metadata.deletion_timestamp.is_none())
+        .filter(|claim| claim.metadata.deletion_timestamp.is_none() && context.carries(claim))
         .filter(|claim| conditions::is_true(claim, INITIALIZED) && conditions::is_true(claim, CONSOLIDATABLE))
         .collect();
     if rested.is_empty() {

@@ -31,6 +31,9 @@ use crate::labels;
 
 /// Brings a claim one step on.
 pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<Action, Error> {
+    if !context.carries(&claim) {
+        return Ok(Action::await_change());
+    }
     if claim.metadata.deletion_timestamp.is_some() {
         return termination::end_claim(&claim, &context).await;
     }

@@ -64,6 +64,13 @@ pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, E
 /// Looks after a node: brings its end one step on, or takes back the taint of an end that did not come.
 pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Error> {
     let claim = context.stores.claim_of(&node);
+    let ours = match &claim {
+        Some(claim) => context.carries(claim),
+        None => stores::provider_id(&node).is_none_or(|id| context.cloud.names(id)),
+    };
+    if !ours {
+        return Ok(Action::await_change());
+    }
     if node.metadata.deletion_timestamp.is_none() {
         return keep(&node, claim.as_deref(), &context).await;
     }

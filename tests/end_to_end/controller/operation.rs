@@ -5,8 +5,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use supercargo::api::NodeClaim;
 
 use super::stage::{Stage, run};
 use crate::fixture::until;
@@ -85,5 +88,51 @@ fn metrics_and_health_tell_how_it_is() {
         }
         let log = controller.log();
         assert!(log.contains("claimed 1x m5.xlarge on-demand us-east-1"), "{log}");
+    });
+}
+
+/// A claim and a node of another cloud's, whose machine the kwok cloud knows nothing of.
+#[test]
+fn machines_of_another_cloud_are_left_alone() {
+    run(async |stage| {
+        let class = json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"});
+        let claim = json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+            "metadata": {"name": "theirs", "labels": {"karpenter.sh/nodepool": "default"}},
+            "spec": {"nodeClassRef": class, "requirements": [], "expireAfter": "1s"},
+        });
+        stage.create(&stage.all::<NodeClaim>(), claim).await;
+        let long_ago = "2026-01-01T00:00:00Z";
+        let is_true = |kind: &str| json!({"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": long_ago});
+        let status = json!({"status": {
+            "providerID": "aws:///us-east-1a/i-1",
+            "conditions": (["Launched", "Registered", "Initialized", "Consolidatable", "Ready"].map(is_true)),
+        }});
+        let claims = stage.all::<NodeClaim>();
+        claims.patch_status("theirs", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        for (name, provider) in [("with-claim", "aws:///us-east-1a/i-1"), ("alone", "aws:///us-east-1a/i-2")] {
+            let node = json!({
+                "metadata": {"name": name, "labels": {"karpenter.sh/nodepool": "default"}},
+                "spec": {"providerID": provider},
+            });
+            stage.create(&stage.all::<Node>(), node).await;
+        }
+        // Older than what may just not have been written down yet.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let controller = stage.sole_controller(&[]);
+        stage.pool("default", json!({})).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        stage.run_pods(1).await;
+        stage.scale("inflate", 0).await;
+        until("our own machine to go", async || stage.machines().await.is_empty().then_some(())).await;
+        // Twice the period of the comparison.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        for name in ["with-claim", "alone"] {
+            let node = stage.all::<Node>().get(name).await.unwrap();
+            assert!(node.metadata.deletion_timestamp.is_none(), "{}", controller.log());
+        }
+        let theirs = claims.get("theirs").await.unwrap();
+        assert!(theirs.metadata.deletion_timestamp.is_none(), "{}", controller.log());
+        assert!(theirs.metadata.finalizers.is_none(), "{:?}", theirs.metadata.finalizers);
     });
 }
