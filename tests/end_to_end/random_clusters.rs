@@ -23,7 +23,7 @@ const CASES: u64 = 200;
 /// Cases that are on the control plane at the same time.
 const AT_ONCE: usize = 24;
 /// Rounds of each stage of the solver.
-const ROUNDS: u64 = 100;
+const ROUNDS: u64 = 20;
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))

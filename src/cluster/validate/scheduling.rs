@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     Affinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, Taint, Toleration, TopologySpreadConstraint,
     WeightedPodAffinityTerm,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 
 use super::names::{is_dns_label, label_key, label_value, selector};
 use super::path::{Checked, Path};
@@ -259,8 +260,12 @@ pub(crate) fn spreads(constraints: Option<&[TopologySpreadConstraint]>, path: &P
             let Some(labels) = &constraint.label_selector else {
                 return path.fail("needs a labelSelector");
             };
+            // The API server itself adds the pod's own value to the selector, as an expression.
+            let merged = |expression: &LabelSelectorRequirement| {
+                expression.operator == "In" && expression.values.as_ref().is_some_and(|values| values.len() == 1)
+            };
             let named = labels.match_labels.iter().flatten().any(|(name, _)| name == key)
-                || labels.match_expressions.iter().flatten().any(|expression| expression.key == *key);
+                || labels.match_expressions.iter().flatten().any(|other| other.key == *key && !merged(other));
             if named {
                 return path.index(index).fail(format!("{key:?} is in labelSelector too"));
             }

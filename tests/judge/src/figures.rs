@@ -29,7 +29,7 @@ pub struct Figures {
     pub as_planned: usize,
     /// Those that are not bound.
     pub pending: Vec<Pending>,
-    /// Daemons' pods that found no room on their node.
+    /// Daemons' pods that found no room on a node that the plan puts pods on.
     pub daemons_pending: Vec<Pending>,
     /// Why planned pods were left to kube-scheduler, with how many.
     pub left: BTreeMap<String, usize>,

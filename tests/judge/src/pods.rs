@@ -1,6 +1,7 @@
 //! The pods of a snapshot, one by one, as the API server takes them.
 
-use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelector, NodeSelectorTerm, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use supercargo_models::kubernetes::PodGroup;
 
@@ -50,14 +51,20 @@ pub(crate) fn admissible(mut spec: PodSpec) -> PodSpec {
     spec
 }
 
-/// Lets a pod onto one node only, by the field that daemons' pods are tied with, so that every filter still runs.
+/// The resource that only this node has.
+pub(crate) fn resource_of(node: &str) -> String {
+    format!("supercargo.dev/{node}")
+}
+
+/// Lets a pod onto one node only, by asking for what only that node has. Node affinity or a taint would also change which
+/// domains its spread counts.
 pub(crate) fn pin(spec: &mut PodSpec, node: &str) {
-    let name = NodeSelectorRequirement {
-        key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![node.to_owned()]),
-    };
-    require(spec, |term| term.match_fields.get_or_insert_default().push(name.clone()));
+    if let Some(container) = spec.containers.first_mut() {
+        let resources = container.resources.get_or_insert_default();
+        for list in [&mut resources.requests, &mut resources.limits] {
+            list.get_or_insert_default().insert(resource_of(node), Quantity("1".to_owned()));
+        }
+    }
 }
 
 /// Adds to what a pod requires of a node: to each of the terms that it has, of which one must hold.

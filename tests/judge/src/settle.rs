@@ -29,9 +29,15 @@ pub(crate) fn node(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|node| !node.is_empty())
 }
 
-/// Whether a daemon set has made a pod.
-pub(crate) fn belongs_to_daemon(pod: &Pod) -> bool {
-    pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "DaemonSet")
+/// The node that the pod of a daemon set is meant for, if it is not bound: its controller names it in its affinity.
+pub(crate) fn starved_node(pod: &Pod) -> Option<String> {
+    if node(pod).is_some() || !pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "DaemonSet") {
+        return None;
+    }
+    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let mut fields = required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
+    fields.find_map(|field| field.values.iter().flatten().next().cloned())
 }
 
 /// Why kube-scheduler has not bound a pod, in its own words; empty if it has not tried yet.
@@ -60,7 +66,9 @@ pub(crate) async fn settle(stage: &Stage<'_>, wanted: &[Pod]) -> anyhow::Result<
         if begin.elapsed() >= daemons && !leaving && waiting == 0 && wanted.keys().all(|key| bound.contains(key)) {
             return Ok(pods);
         }
-        if leaving || bound != last {
+        // One without a reason has not been tried yet.
+        let untried = pods.iter().any(|pod| node(pod).is_none() && reason(pod).is_empty());
+        if leaving || bound != last || (untried && begin.elapsed() < PATIENCE) {
             since = Instant::now();
         }
         if since.elapsed() > QUIET + EACH * u32::try_from(waiting).unwrap_or(u32::MAX) {

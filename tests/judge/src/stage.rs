@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolumeCl
 use k8s_openapi::api::node::v1::{Overhead, RuntimeClass};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -32,6 +33,9 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(200);
 
 /// Bears the first namespace of the case on all nodes that are made for it.
 const CASE: &str = "supercargo.dev/judged";
+
+/// As many pods as can be pinned to a node.
+const MANY: &str = "1000";
 
 /// A case whose objects are on a control plane, but for its waiting pods and its planned nodes.
 pub(crate) struct Stage<'a> {
@@ -124,6 +128,11 @@ impl<'a> Stage<'a> {
     pub(crate) async fn open(&self, mut nodes: Vec<Node>) -> anyhow::Result<()> {
         for node in &mut nodes {
             node.metadata.labels.get_or_insert_default().insert(CASE.to_owned(), self.mark());
+            let resource = pods::resource_of(node.metadata.name.as_deref().unwrap_or_default());
+            let status = node.status.get_or_insert_default();
+            for list in [&mut status.capacity, &mut status.allocatable] {
+                list.get_or_insert_default().insert(resource.clone(), Quantity(MANY.to_owned()));
+            }
         }
         let mut names: BTreeSet<String> = nodes.iter().filter_map(|node| node.metadata.name.clone()).collect();
         create_all(&self.client, nodes).await?;

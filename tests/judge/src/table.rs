@@ -14,7 +14,7 @@ and specs of their workloads' replicas. A pod that is pushed out by one of highe
 
 The ways:
 
-- **forced**: every pod requires its planned node by name, and kube-scheduler runs all of its filters. A pod that is not
+- **forced**: every pod asks for a resource that only its planned node has, and kube-scheduler runs all of its filters. A pod that is not
   bound then would be a bug of the plan. Pods of higher priority push nobody out here.
 - **free**: pods wait, all planned nodes open at once, and kube-scheduler is told nothing.
 - **nominated**: as before, but each pod's `status.nominatedNodeName` is set to its planned node just before the nodes open.

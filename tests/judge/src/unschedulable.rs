@@ -14,7 +14,7 @@ use supercargo_models::kubernetes::{NodePool, PodGroup, PodNames};
 use crate::case::Case;
 use crate::nodes::{Purchase, bought};
 use crate::pods;
-use crate::settle::{belongs_to_daemon, key, node, settle, tried};
+use crate::settle::{key, node, settle, starved_node, tried};
 use crate::stage::Stage;
 
 /// Tells the nodes apart that a pod is tried on.
@@ -122,17 +122,6 @@ pub(crate) async fn refute(stage: &Stage<'_>) -> anyhow::Result<Vec<Refuted>> {
         })
     };
     Ok(tried(stage).await?.iter().filter_map(refuted).collect())
-}
-
-/// The node that a daemon's pod is meant for, if it is not bound: its controller names it in the pod's affinity.
-fn starved_node(pod: &Pod) -> Option<String> {
-    if node(pod).is_some() || !belongs_to_daemon(pod) {
-        return None;
-    }
-    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
-    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
-    let mut fields = required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
-    fields.find_map(|field| field.values.iter().flatten().next().cloned())
 }
 
 fn describe(case: &Case, offer: &Offer<'_>) -> String {

@@ -13,7 +13,7 @@ use test_cluster::ControlPlane;
 
 use crate::case::{Case, plan};
 use crate::figures::{Figures, Pending};
-use crate::settle::{belongs_to_daemon, key, node, reason, settle, settle_in_any_order, tried};
+use crate::settle::{key, node, reason, settle, settle_in_any_order, starved_node, tried};
 use crate::stage::{Setting, Stage};
 use crate::unschedulable::{Refuted, refute};
 use crate::{nodes, pods};
@@ -204,9 +204,12 @@ fn count(case: &Case, way: Way, after: &[Pod], begin: Instant) -> Figures {
             }
         }
     }
-    for pod in after.iter().filter(|pod| belongs_to_daemon(pod) && node(pod).is_none()) {
-        let reason = reason(pod).to_owned();
-        figures.daemons_pending.push(Pending { pod: key(pod), node: String::new(), reason });
+    // A node that is full without the plan's doing is no fault of the plan.
+    let filled: BTreeSet<&str> = case.places().map(|(_, node)| node).collect();
+    for pod in after {
+        if let Some(node) = starved_node(pod).filter(|node| filled.contains(node.as_str())) {
+            figures.daemons_pending.push(Pending { pod: key(pod), node, reason: reason(pod).to_owned() });
+        }
     }
     figures
 }
