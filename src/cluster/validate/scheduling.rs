@@ -276,3 +276,28 @@ pub(crate) fn spreads(constraints: Option<&[TopologySpreadConstraint]>, path: &P
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn checked(expression: &Value) -> bool {
+        let spread = json!([{
+            "topologyKey": "topology.kubernetes.io/zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+            "matchLabelKeys": ["pod-template-hash"],
+            "labelSelector": {"matchLabels": {"app": "web"}, "matchExpressions": [expression]},
+        }]);
+        let spread: Vec<TopologySpreadConstraint> = serde_json::from_value(spread).unwrap();
+        spreads(Some(&spread), &Path::ROOT).is_ok()
+    }
+
+    #[test]
+    fn a_spread_may_have_its_keys_in_the_selector_as_the_api_server_puts_them_there() {
+        assert!(checked(&json!({"key": "pod-template-hash", "operator": "In", "values": ["6d9f7c"]})));
+        assert!(!checked(&json!({"key": "pod-template-hash", "operator": "In", "values": ["6d9f7c", "5b8d"]})));
+        assert!(!checked(&json!({"key": "pod-template-hash", "operator": "Exists"})));
+    }
+}
