@@ -60,11 +60,12 @@ cluster-parts: setup
 	@"$(TEST_CLUSTER)" build >/dev/null
 
 # openb.yaml is left out: none of its pods has a rule but for the kind of its machine.
-JUDGED := shop stateful mixed-1000 gpu-fleet batch arch-mix small-60 web-50
+JUDGED := small-60 web-50 stateful gpu-fleet arch-mix batch shop mixed-1000
 .PHONY: binding
 binding: setup cluster-parts ## Re-make fixtures/BINDING.md: how plans bind on a real kube-scheduler
 	cargo build $(CARGO_FLAGS) --workspace --bins
-	"$(JUDGE)" --output-file fixtures/BINDING.md $(JUDGED:%=fixtures/workloads/%.yaml)
+	"$(JUDGE)" --output-file fixtures/BINDING.md $(JUDGED:%=fixtures/workloads/%.yaml) \
+		--note "openb.yaml is left out: of its 8,152 pods none asks for more than room and a toleration."
 
 .PHONY: bench
 bench: setup ## Measure the solvers side by side with criterion

@@ -520,3 +520,16 @@ fn a_node_with_more_volumes_than_it_can_attach_takes_pods_that_have_none() {
         (["default/w0-0".to_owned()].as_slice(), 1)
     );
 }
+
+/// A second plan for a cluster in which the nodes of the first one stand under the names that it gave them.
+#[test]
+fn a_planned_node_has_no_name_of_one_that_is_there() {
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "900m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: ["p0-1", "p0-3"].map(|name| node(name, "100m", "1Gi", json!({ZONE: "a"}), json!({}))).into(),
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!(plan.nodes[0].name, "p0-2");
+}

@@ -36,6 +36,32 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Installs the custom resources, and waits until they are served.
+pub async fn install_definitions(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in supercargo::api::definitions().unwrap() {
+        let apply = PatchParams::apply("test").force();
+        api.patch(&definition.name, &apply, &Patch::Apply(&definition.object)).await.unwrap();
+        let objects: Api<DynamicObject> = Api::all_with(client.clone(), &kind_of(&definition));
+        let few = ListParams::default().limit(1);
+        until("custom resources to be served", async || objects.list(&few).await.ok()).await;
+    }
+}
+
+/// The kind that a definition defines.
+fn kind_of(definition: &Definition) -> ApiResource {
+    let spec = &definition.object["spec"];
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (group, version) = (text(&spec["group"]), text(&spec["versions"][0]["name"]));
+    ApiResource {
+        api_version: format!("{group}/{version}"),
+        group,
+        version,
+        kind: definition.kind.clone(),
+        plural: text(&spec["names"]["plural"]),
+    }
+}
+
 /// Runs a test in a namespace of its own, which is named after it and made afresh.
 pub fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Corner) -> F) {
     let control_plane = control_plane();
@@ -108,29 +134,13 @@ impl Corner {
 
     /// Installs the custom resources, and waits until they are served.
     pub async fn install_definitions(&self) {
-        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for definition in supercargo::api::definitions().unwrap() {
-            let apply = PatchParams::apply("test").force();
-            api.patch(&definition.name, &apply, &Patch::Apply(&definition.object)).await.unwrap();
-            let objects = self.objects(&definition);
-            let few = ListParams::default().limit(1);
-            until("custom resources to be served", async || objects.list(&few).await.ok()).await;
-        }
+        install_definitions(&self.client).await;
     }
 
     /// The objects of a definition's kind, untyped; those of this test's namespace where the kind has namespaces.
     pub fn objects(&self, definition: &Definition) -> Api<DynamicObject> {
-        let spec = &definition.object["spec"];
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let (group, version) = (text(&spec["group"]), text(&spec["versions"][0]["name"]));
-        let kind = ApiResource {
-            api_version: format!("{group}/{version}"),
-            group,
-            version,
-            kind: definition.kind.clone(),
-            plural: text(&spec["names"]["plural"]),
-        };
-        match spec["scope"].as_str() {
+        let kind = kind_of(definition);
+        match definition.object["spec"]["scope"].as_str() {
             Some("Namespaced") => Api::namespaced_with(self.client.clone(), &self.name, &kind),
             _ => Api::all_with(self.client.clone(), &kind),
         }

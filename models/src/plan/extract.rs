@@ -1,6 +1,6 @@
 //! From a solution back to Kubernetes' words: named nodes, named pods, quantities, stand-ins.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
@@ -22,6 +22,7 @@ pub(crate) fn plan(model: &Model, built: &Built, outcome: &Outcome, seconds: f64
     let mut nodes = Vec::new();
     let mut existing: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
+    let taken: BTreeSet<&str> = model.standing.iter().map(|node| node.name.as_str()).collect();
     let mut alternatives: HashMap<&Pattern, Vec<Alternative>> = HashMap::new();
     for (pattern, copies) in &outcome.solution.nodes {
         for _ in 0..*copies {
@@ -40,8 +41,14 @@ pub(crate) fn plan(model: &Model, built: &Built, outcome: &Outcome, seconds: f64
                     let host = model.host(index);
                     let pool = &model.market.variants[host.variant as usize].name;
                     let number = numbers.entry(pool.clone()).or_insert(0);
-                    *number += 1;
-                    nodes.push(planned(model, built, pattern, &host, format!("{pool}-{number}"), pods, others));
+                    let name = loop {
+                        *number += 1;
+                        let name = format!("{pool}-{number}");
+                        if !taken.contains(name.as_str()) {
+                            break name;
+                        }
+                    };
+                    nodes.push(planned(model, built, pattern, &host, name, pods, others));
                 }
             }
         }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use supercargo::api::{KWOKNodeClass, NodeClaim, NodePool};
 use test_cluster::{ControlPlane, Parts};
 
-use crate::fixture::until;
+use crate::fixture::{install_definitions, until};
 
 /// The one instance type of the tests' pools: 4 cores, of which 3,920m are for pods.
 pub const TYPE: &str = "m5.xlarge";
@@ -39,9 +38,8 @@ pub fn run(test: impl AsyncFnOnce(Stage)) {
     runtime.block_on(async {
         let control_plane = ControlPlane::start(&Parts::built().unwrap()).await.unwrap();
         let client = control_plane.client().await.unwrap();
-        let stage = Stage { control_plane, client, _turn: turn };
-        stage.install_definitions().await;
-        test(stage).await;
+        install_definitions(&client).await;
+        test(Stage { control_plane, client, _turn: turn }).await;
     });
 }
 
@@ -109,18 +107,6 @@ impl Drop for Controller {
 }
 
 impl Stage {
-    async fn install_definitions(&self) {
-        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for definition in supercargo::api::definitions().unwrap() {
-            let apply = PatchParams::apply("test").force();
-            api.patch(&definition.name, &apply, &Patch::Apply(&definition.object)).await.unwrap();
-        }
-        let few = ListParams::default().limit(1);
-        until("pools", async || self.all::<NodePool>().list(&few).await.ok()).await;
-        until("claims", async || self.all::<NodeClaim>().list(&few).await.ok()).await;
-        until("classes", async || self.all::<KWOKNodeClass>().list(&few).await.ok()).await;
-    }
-
     /// A controller of its own that plans quickly.
     pub fn controller(&self, arguments: &[&str]) -> Controller {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
