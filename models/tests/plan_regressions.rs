@@ -468,7 +468,7 @@ fn no_node_holds_more_volumes_than_can_be_attached_to_it() {
     // A volume that the class mounts on every node takes its place.
     let class = json!({"metadata": {"name": "c"}, "spec": {"blockDeviceMappings": [
         {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "20Gi"}}, {"deviceName": "/dev/xvdb", "ebs": {"volumeSize": "20Gi"}}]}});
-    let of_class = json!({"template": {"spec": {"nodeClassRef": {"kind": "EC2NodeClass", "name": "c"}}}});
+    let of_class = json!({"template": {"spec": {"nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "c"}}}});
     let mut mounted = snapshot.clone();
     mounted.node_classes = vec![class];
     mounted.node_pools[0] = pool("p0", json!([]), of_class);
