@@ -134,12 +134,19 @@ async fn select_node(client: &Client, key: &PodKey, claim: &PersistentVolumeClai
 /// Sets `status.nominatedNodeName`: a hint, of which kube-scheduler makes what it will.
 ///
 /// # Errors
-/// If the API server refuses or does not answer. A pod that is gone is no error.
+/// If the API server refuses or does not answer. A pod that is gone or bound by now is no error.
 pub async fn nominate(client: &Client, key: &PodKey, node: &str) -> kube::Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
     let patch = Patch::Merge(json!({"status": {"nominatedNodeName": node}}));
     match pods.patch_status(&key.name, &PatchParams::default(), &patch).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        // The API server says 422 to a nomination of a pod that was bound meanwhile.
+        Err(kube::Error::Api(status)) if status.code == 422 => match pods.get_opt(&key.name).await? {
+            Some(pod) if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none()) => {
+                Err(kube::Error::Api(status))
+            }
+            _ => Ok(()),
+        },
         answer => answer.map(|_| ()),
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DeleteParams;
 use serde_json::json;
+use supercargo::binding::{PodKey, nominate};
 
 use crate::fixture::{control_plane, run, until};
 
@@ -25,6 +26,17 @@ fn a_pod_is_bound_where_it_fits_and_runs() {
         })
         .await;
         assert_eq!(corner.nodes().await.len(), 2);
+    });
+}
+
+#[test]
+fn a_nomination_that_comes_too_late_is_no_error() {
+    run("late-nomination", async |corner| {
+        corner.node("late-node", "1", "2Gi", &[]).await;
+        corner.pod("quick", json!({"cpu": "100m"}), json!({})).await;
+        corner.bound("quick").await;
+        let pod = PodKey { namespace: corner.name.clone(), name: "quick".to_owned() };
+        nominate(&corner.client, &pod, "late-node").await.unwrap();
     });
 }
 
