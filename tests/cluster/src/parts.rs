@@ -17,7 +17,7 @@ impl Parts {
     /// # Errors
     /// If there is no Go and none can be had, or the build fails; the build has said why on standard error.
     pub fn built() -> anyhow::Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane/build.sh");
+        let script = Path::new(env!("SUPERCARGO_SOURCE")).join("tests/cluster/control-plane/build.sh");
         let output = Command::new(&script)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
