@@ -5,7 +5,7 @@
 mod plan_support;
 
 use plan_support::judge::{Compared, judged};
-use plan_support::{bound, catalog, claim, instance, node, overlay, pool, rules, workload};
+use plan_support::{bound, catalog, claim, instance, merge, node, overlay, pool, rules, workload};
 use serde_json::{Value, json};
 use supercargo_models::catalog::{Catalog, InstanceType};
 use supercargo_models::kubernetes::Snapshot;
@@ -532,4 +532,65 @@ fn a_planned_node_has_no_name_of_one_that_is_there() {
     };
     let plan = best(&snapshot, &catalog(vec![small()]));
     assert_eq!(plan.nodes[0].name, "p0-2");
+}
+
+/// A preference that is honoured takes no domain out of the least: kube-scheduler knows it as a wish alone.
+#[test]
+fn a_preferred_zone_leaves_the_others_among_the_domains_of_a_spread() {
+    let keeps_away = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": of("w1"), "topologyKey": ZONE}]}}});
+    let prefers = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 10, "preference": {"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["c"]}]}}]}}});
+    let mut spreads = spread(ZONE, 2, of("w0"));
+    merge(&mut spreads, prefers);
+    let device = json!({"nodeSelector": {CAPACITY_TYPE: "on-demand"},
+        "affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 10, "podAffinityTerm": {"labelSelector": of("w2"), "topologyKey": HOSTNAME}}]}}});
+    let mut devices = workload("w2", 2, "250m", "2048Mi", device);
+    let mut spec = (*devices.spec).clone();
+    let requests = spec.containers[0].resources.as_mut().unwrap().requests.as_mut().unwrap();
+    requests.insert(
+        "example.com/device".to_owned(),
+        k8s_openapi::apimachinery::pkg::api::resource::Quantity("1".to_owned()),
+    );
+    devices.spec = std::sync::Arc::new(spec);
+    let family = "karpenter.k8s.aws/instance-family";
+    let unlabelled = json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": family, "operator": "DoesNotExist"}]}]}}}});
+    let there =
+        json!({CAPACITY_TYPE: "on-demand", ZONE: "a", "karpenter.sh/nodepool": "p0", "kubernetes.io/arch": "amd64"});
+    let mut snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 3, "2000m", "512Mi", spreads),
+            workload("w1", 1, "250m", "2048Mi", unlabelled),
+            devices,
+        ],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![
+            node("n0", "1", "4Gi", there.clone(), json!({"providerID": "aws:///a/n0"})),
+            node("n1", "3", "4Gi", there, json!({"providerID": "aws:///a/n1"})),
+        ],
+        bound: vec![
+            bound("b0-0", "n0", "500m", json!({"app": "w0"}), keeps_away),
+            bound("b0-1", "n0", "500m", json!({"app": "w1"}), json!({})),
+            bound("b1-0", "n1", "750m", json!({"app": "w1"}), json!({})),
+            bound("b1-1", "n1", "500m", json!({"app": "w3"}), json!({})),
+        ],
+        ..Snapshot::default()
+    };
+    let sold = [("a", 0.088, 0.22), ("b", 0.098, 0.22), ("c", 0.108, 0.22)];
+    let sold: Vec<_> =
+        sold.iter().flat_map(|(zone, spot, other)| [(*zone, "on-demand", *other), (*zone, "spot", *spot)]).collect();
+    let sold = vec![
+        instance("m0.size", "amd64", 2000, 5120, 6, &sold),
+        instance("m1.size", "amd64", 1000, 3072, 2, &[("c", "on-demand", 0.15), ("c", "spot", 0.08)]),
+        instance("m2.size", "amd64", 1000, 4096, 5, &[("c", "on-demand", 0.2), ("c", "spot", 0.1)]),
+    ];
+    let daemon = json!({"metadata": {"name": "agent", "namespace": "default"}, "spec": {
+        "selector": {"matchLabels": {"app": "agent"}},
+        "template": {"metadata": {"labels": {"app": "agent"}}, "spec": {
+            "nodeSelector": {CAPACITY_TYPE: "spot"},
+            "containers": [{"name": "main", "resources": {"requests": {"cpu": "600m"}}}]}}}});
+    snapshot.daemon_sets.push(serde_json::from_value(daemon).unwrap());
+    sound(&snapshot, &catalog(sold), Method::Auto);
 }

@@ -78,7 +78,7 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
             if let Some(domain) = proto.domains[topology]
                 && (proto.weight == part.weight || proto.weight == heaviest)
                 && !eligible[usize::from(domain)]
-                && proto.holds(draft.form(owner))
+                && proto.could_hold(draft.form(owner))
             {
                 eligible[usize::from(domain)] = true;
             }

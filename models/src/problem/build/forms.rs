@@ -26,6 +26,8 @@ pub(crate) struct Form {
     pub demand: Vec<i64>,
     /// All of these must be granted.
     pub admissions: Vec<usize>,
+    /// The same without what is only preferred: where nodes for them are possible, so that a spread counts their domains.
+    pub required: Vec<usize>,
     pub owned: BTreeSet<Owned>,
     /// Pod sets it belongs to.
     pub member: FixedBitSet,
@@ -88,7 +90,7 @@ impl Places<'_> {
 }
 
 /// What pods of one form have in common: demand, admission, rules, pod sets and priority.
-type Alike<'a> = (Vec<i64>, usize, &'a BTreeSet<Owned>, &'a FixedBitSet, i32);
+type Alike<'a> = (Vec<i64>, usize, usize, &'a BTreeSet<Owned>, &'a FixedBitSet, i32);
 
 /// Pods that can't be placed, with the reason.
 pub(crate) type Refused = Vec<(PodRef, String)>;
@@ -114,7 +116,8 @@ pub(crate) fn forms(
             .iter()
             .map(|name| if name == "pods" { 1 } else { profile.requests.get(name).copied().unwrap_or(0) })
             .collect();
-        let key = (demand.clone(), profile.admission, &profile.owned, &profile.member, group.priority);
+        let key =
+            (demand.clone(), profile.admission, profile.required, &profile.owned, &profile.member, group.priority);
         let form = *known.entry(key).or_insert_with(|| {
             forms.push(Form {
                 name: format!("{} {}/{}", group.owner.kind, group.namespace, group.owner.name),
@@ -123,6 +126,7 @@ pub(crate) fn forms(
                 priority: group.priority,
                 demand,
                 admissions: vec![profile.admission],
+                required: vec![profile.required],
                 owned: profile.owned.clone(),
                 member: profile.member.clone(),
             });
@@ -252,6 +256,7 @@ fn bundle(reading: &Reading, places: &Places, forms: &mut Vec<Form>, refused: &m
                     *sum = sum.saturating_add(*more);
                 }
                 larger.admissions.extend(form.admissions.iter().filter(|one| !joined.admissions.contains(one)));
+                larger.required.extend(form.required.iter().filter(|one| !joined.required.contains(one)));
                 larger.owned.extend(form.owned.iter().cloned());
                 larger.member.union_with(&form.member);
                 larger.priority = larger.priority.max(form.priority);

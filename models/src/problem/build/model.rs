@@ -492,6 +492,12 @@ impl Proto {
             && form.admissions.iter().all(|one| self.admits.contains(*one))
     }
 
+    /// Whether it admits a form and holds one unit of it, whatever the form prefers.
+    pub fn could_hold(&self, form: &Form) -> bool {
+        form.demand.iter().zip(&self.room).all(|(need, room)| need <= room)
+            && form.required.iter().all(|one| self.admits.contains(*one))
+    }
+
     /// No dearer (by order), no smaller, admitting no less, in the same domains, taking no more of any budget.
     fn dominates(&self, other: &Proto) -> bool {
         self.weight == other.weight

@@ -88,6 +88,8 @@ pub(crate) enum Owned {
 pub(crate) struct Profile {
     pub requests: Resources,
     pub admission: usize,
+    /// The same without what is only preferred.
+    pub required: usize,
     pub owned: BTreeSet<Owned>,
     /// Pod sets it belongs to.
     pub member: FixedBitSet,
@@ -340,6 +342,7 @@ impl Reader<'_> {
         // Spread counts nodes by selector and affinity, not by volumes or preferences.
         let counted = self.reading.labels.insert_full(requirements.clone()).0;
         let defect = self.volumes.require(&group.namespace, spec, &mut requirements).map_err(failed)?.err();
+        let without_preferences = self.reading.labels.insert_full(requirements.clone()).0;
         let affinity = spec.affinity.clone().unwrap_or_default();
         let node = affinity.node_affinity.unwrap_or_default();
         for preferred in node.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
@@ -435,10 +438,12 @@ impl Reader<'_> {
         }
         let strict = self.reading.wishes.avoids_taints(&workload);
         let labels = self.reading.labels.insert_full(requirements).0;
-        let admission = Admission { labels, tolerations, strict, ports: host_ports(spec) };
+        let required = Admission { labels: without_preferences, tolerations, strict: false, ports: host_ports(spec) };
+        let admission = Admission { labels, strict, ..required.clone() };
         let admission = self.reading.admissions.insert_full(admission).0;
+        let required = self.reading.admissions.insert_full(required).0;
         self.reading.workloads.push(workload);
-        Ok(Profile { requests, admission, owned, member: FixedBitSet::new(), defect })
+        Ok(Profile { requests, admission, required, owned, member: FixedBitSet::new(), defect })
     }
 
     /// Topology key and pods of an affinity term.
