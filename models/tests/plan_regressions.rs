@@ -594,3 +594,57 @@ fn a_preferred_zone_leaves_the_others_among_the_domains_of_a_spread() {
     snapshot.daemon_sets.push(serde_json::from_value(daemon).unwrap());
     sound(&snapshot, &catalog(sold), Method::Auto);
 }
+
+/// Domains where nothing can be bought any more, and nothing is, do not count.
+#[test]
+fn pods_that_a_pool_at_its_limit_can_bring_no_new_domain_spread_over_those_that_are_there() {
+    let mut near = spread(ZONE, 1, of("w1"));
+    merge(
+        &mut near,
+        json!({"tolerations": [{"key": "team", "operator": "Exists"}],
+            "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": of("w1"), "topologyKey": HOSTNAME}]}}}),
+    );
+    let there =
+        json!({"kubernetes.io/arch": "amd64", CAPACITY_TYPE: "on-demand", ZONE: "b", "karpenter.sh/nodepool": "p0"});
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "750m", "1536Mi", json!({})), workload("w1", 3, "500m", "1280Mi", near)],
+        node_pools: vec![pool(
+            "p0",
+            json!([{"key": "example.com/team", "operator": "In", "values": ["x", "y"]}]),
+            json!({"limits": {"cpu": "1"}, "template": {"spec": {"taints": [{"effect": "NoSchedule", "key": "team", "value": "x"}]}}}),
+        )],
+        nodes: vec![node("n0", "3", "4Gi", there, json!({"providerID": "aws:///a/n0"}))],
+        bound: vec![
+            bound("b0-0", "n0", "750m", json!({"app": "w1"}), json!({})),
+            bound("b0-1", "n0", "500m", json!({"app": "w2"}), json!({})),
+        ],
+        ..Snapshot::default()
+    };
+    let sold = vec![
+        instance("m0.size", "arm64", 1000, 1024, 5, &[("a", "on-demand", 0.19), ("a", "spot", 0.076)]),
+        instance("m1.size", "amd64", 4000, 3072, 2, &[("a", "on-demand", 0.39), ("b", "on-demand", 0.39)]),
+        instance("m2.size", "amd64", 1000, 2048, 3, &[("a", "on-demand", 0.24), ("c", "spot", 0.116)]),
+    ];
+    let plan = best(&snapshot, &catalog(sold));
+    assert_eq!(plan.summary.scheduled, 3, "{plan:#?}");
+}
+
+/// As Karpenter has it: what is beyond one of its limits is out.
+#[test]
+fn a_pool_that_is_beyond_a_limit_already_gets_no_node_that_has_nothing_of_the_resource() {
+    let mut there = node("n0", "100m", "1Gi", json!({ZONE: "a", "karpenter.sh/nodepool": "p0"}), json!({}));
+    let capacity = there.status.as_mut().unwrap().capacity.get_or_insert_default();
+    capacity.insert(
+        "example.com/device".to_owned(),
+        k8s_openapi::apimachinery::pkg::api::resource::Quantity("2".to_owned()),
+    );
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "900m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": {"example.com/device": "1"}}))],
+        nodes: vec![there],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!((plan.summary.new_nodes, plan.summary.unschedulable), (0, 1));
+}

@@ -37,11 +37,12 @@ fn case(number: u64) -> Case {
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     let (case, extras) = (plan_support::random::case(), extras::extras()).new_tree(&mut runner).unwrap().current();
     let mut snapshot = case.snapshot();
-    // The judge makes nodes as the catalogue says: no machines that are still to become some, no other devices, and no
-    // CSINodes, without which kube-scheduler knows no limit of volumes.
+    // The judge makes nodes as the catalogue says, all of them ready: no machines that are still to become some, no other
+    // devices, and no CSINodes, without which kube-scheduler knows no limit of volumes.
     snapshot.node_claims.clear();
     snapshot.node_overlays.clear();
     snapshot.csi_nodes.clear();
+    snapshot.nodes.iter_mut().filter_map(|node| node.status.as_mut()).for_each(|status| status.conditions = None);
     let mut catalog = case.catalog();
     catalog.instance_types.iter_mut().for_each(|instance| instance.max_volume_attachments = None);
     extras::add(&extras, &mut snapshot);
@@ -64,7 +65,6 @@ async fn faults(control_plane: &ControlPlane, number: u64, case: &Case) -> Vec<S
 }
 
 #[test]
-#[ignore = "case 30 has a spread on which planner and checker disagree; that is to be mended first"]
 fn random_plans_bind_and_what_they_leave_over_does_not() {
     let first = setting("SUPERCARGO_FIRST_CASE", 0);
     let numbers = first..first + setting("SUPERCARGO_CLUSTER_CASES", CASES);

@@ -21,7 +21,7 @@ pub(crate) fn rows(draft: &mut Draft) {
         if per_node.is_empty() {
             continue;
         }
-        let limit = budget.left.max(0);
+        let limit = budget.left;
         let everyone = {
             let mut all = draft.shape_set();
             all.insert_range(..);
@@ -30,6 +30,6 @@ pub(crate) fn rows(draft: &mut Draft) {
         draft.forbid(&everyone, |bin, _| per_node.get(&bin).is_some_and(|amount| *amount > limit));
         let stated = describe(&budget.resource, budget.stated);
         let name = format!("limit {} {stated} of pool {}", budget.resource, budget.pool);
-        draft.rules.node_budgets.push(NodeBudget { name, per_node, limit });
+        draft.rules.node_budgets.push(NodeBudget { name, per_node, limit: limit.max(0) });
     }
 }

@@ -65,8 +65,8 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
             present[domain] += count;
         }
     }
-    // Where a node that holds the pod can be opened in the heaviest pools that would take it or in those that it is
-    // planned in, whatever its other rules and limits say; by shape, since volumes and size keep some out of domains that
+    // Where a node that holds the pod can be opened, within the limits that the nodes that are there leave, in the heaviest
+    // pools that would take it or in those that it is planned in, whatever its other rules say; by shape, since volumes and size keep some out of domains that
     // others reach.
     let mut groups: BTreeMap<Vec<bool>, ShapeSet> = BTreeMap::new();
     for owner in owners.ones() {
@@ -79,6 +79,7 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
                 && (proto.weight == part.weight || proto.weight == heaviest)
                 && !eligible[usize::from(domain)]
                 && proto.could_hold(draft.form(owner))
+                && draft.model.is_within_limits(proto)
             {
                 eligible[usize::from(domain)] = true;
             }

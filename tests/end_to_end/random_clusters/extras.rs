@@ -1,10 +1,11 @@
 //! What real pods ask for and the small clusters of the planner's own tests do not: preferences, `matchLabelKeys`, every
 //! operator of node affinity.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ContainerPort, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerPort, NodeSelectorTerm, PodSpec, VolumeResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use supercargo_models::kubernetes::{PodGroup, Snapshot};
@@ -62,6 +63,8 @@ pub fn add(extras: &[Option<Extra>], snapshot: &mut Snapshot) {
         }
         make_admissible(Arc::make_mut(&mut group.spec));
     }
+    let daemons = snapshot.daemon_sets.iter_mut().filter_map(|set| set.spec.template.spec.as_mut());
+    daemons.for_each(make_admissible);
 }
 
 fn apply(extra: Extra, group: &mut PodGroup) {
@@ -115,7 +118,8 @@ fn apply(extra: Extra, group: &mut PodGroup) {
     }
 }
 
-/// Two spreads over the same key, and the same host port twice, are refused by the API server.
+/// Changes what the API server would refuse: two spreads over the same key, the same host port twice, volumes of no size,
+/// devices that are asked for and not limited.
 fn make_admissible(spec: &mut PodSpec) {
     let mut seen = BTreeSet::new();
     if let Some(spreads) = &mut spec.topology_spread_constraints {
@@ -127,5 +131,18 @@ fn make_admissible(spec: &mut PodSpec) {
         if let Some(ports) = &mut container.ports {
             ports.retain(fresh);
         }
+    }
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        let Some(resources) = &mut container.resources else { continue };
+        let devices = resources.requests.iter().flatten().filter(|(name, _)| name.contains('/'));
+        let devices: Vec<_> = devices.map(|(name, amount)| (name.clone(), amount.clone())).collect();
+        resources.limits.get_or_insert_default().extend(devices);
+    }
+    let templates = spec.volumes.iter_mut().flatten().filter_map(|volume| volume.ephemeral.as_mut());
+    for template in templates.filter_map(|source| source.volume_claim_template.as_mut()) {
+        let claim = &mut template.spec;
+        claim.access_modes.get_or_insert_with(|| vec!["ReadWriteOnce".to_owned()]);
+        let size = BTreeMap::from([("storage".to_owned(), Quantity("1Gi".to_owned()))]);
+        claim.resources.get_or_insert_with(|| VolumeResourceRequirements { requests: Some(size), limits: None });
     }
 }

@@ -12,33 +12,41 @@ use super::supply::Pool;
 use super::volumes::Attachments;
 use super::world::Offer;
 
-/// What the nodes of each pool have together, those that are there included.
+/// What the nodes of a pool have together.
 #[derive(Clone, Debug)]
 pub(super) struct Usage {
     capacity: Amounts,
     nodes: i64,
 }
 
-/// By pool (its first entry): what its nodes have.
+/// By pool (its first entry): what its nodes have, those that are there included.
 pub(super) fn usage(state: &State) -> Vec<Usage> {
+    let mut usage = usage_before(state);
+    for (_, offer) in state.machines.iter().filter_map(|machine| machine.planned.as_ref()) {
+        let pool = state.world.pools[offer.pool].first;
+        usage[pool].take(&state.world.gives(offer.pool, offer.kind).capacity);
+    }
+    usage
+}
+
+/// The same without the nodes that the plan buys.
+pub(super) fn usage_before(state: &State) -> Vec<Usage> {
     let mut usage = vec![Usage { capacity: Amounts::default(), nodes: 0 }; state.world.pools.len()];
     let by_name: HashMap<&str, usize> = state.world.pools.iter().map(|pool| (pool.name, pool.first)).collect();
-    let mut take = |pool: usize, capacity: &Amounts| {
-        usage[pool].capacity.add(capacity, 1);
-        usage[pool].nodes += 1;
-    };
     for node in &state.world.existing {
         if let Some(&pool) = node.pool().and_then(|name| by_name.get(name)) {
-            take(pool, &node.kind.capacity);
+            usage[pool].take(&node.kind.capacity);
         }
-    }
-    for (_, offer) in state.machines.iter().filter_map(|machine| machine.planned.as_ref()) {
-        take(state.world.pools[offer.pool].first, &state.world.gives(offer.pool, offer.kind).capacity);
     }
     usage
 }
 
 impl Usage {
+    fn take(&mut self, capacity: &Amounts) {
+        self.capacity.add(capacity, 1);
+        self.nodes += 1;
+    }
+
     /// The same with a node less and another one more.
     pub(super) fn exchanged(&self, less: &Amounts, more: &Amounts) -> Usage {
         let mut capacity = self.capacity.clone();

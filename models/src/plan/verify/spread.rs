@@ -6,13 +6,15 @@
 //! have it is a little more than that it held at some time, and it means that no order of the pods is stuck for good.
 //!
 //! Eligible are the values on nodes that the inclusion policies let count and, where a node may come (the plan buys one,
-//! or leaves over pods that one may be bought for), the values on which the heaviest pools that take the pod could open a node for it. On the
-//! hostname an empty node is always such a domain then, so the least is 0.
+//! or leaves over pods that one may be bought for), the values on which the heaviest pools that take the pod could open a
+//! node for it within the limits that the nodes that are there leave. On the hostname an empty node is always such a domain
+//! then, so the least is 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::broken::{Findings, Rule};
 use super::matching::{HOSTNAME, Labels, untolerated};
+use super::pool_rules::{Usage, has_room, usage_before};
 use super::profile::{Profile, Spread};
 use super::state::{Machine, State};
 
@@ -35,12 +37,13 @@ pub(super) struct Count<'s> {
 /// All constraints of the waiting pods that are placed.
 pub(super) fn counts<'s>(state: &'s State, findings: &mut Findings) -> Vec<Count<'s>> {
     let mut counts = Vec::new();
+    let usage = usage_before(state);
     for (owner, profile) in state.world.profiles.iter().enumerate().take(state.world.waiting) {
         if profile.spreads.is_empty() || state.by_profile[owner].is_empty() {
             continue;
         }
         for constraint in &profile.spreads {
-            counts.push(count(state, owner, profile, constraint, findings));
+            counts.push(count(state, owner, profile, constraint, &usage, findings));
         }
     }
     counts
@@ -58,6 +61,7 @@ fn count<'s>(
     owner: usize,
     profile: &'s Profile,
     constraint: &'s Spread,
+    usage: &[Usage],
     findings: &mut Findings,
 ) -> Count<'s> {
     let namespace = profile.identity.namespace;
@@ -88,7 +92,7 @@ fn count<'s>(
         }
     }
     if !from_zero {
-        for domain in eligible(state, profile, constraint) {
+        for domain in eligible(state, profile, constraint, usage) {
             matching.entry(domain).or_default();
         }
     }
@@ -96,7 +100,7 @@ fn count<'s>(
 }
 
 /// Domains that count towards the least.
-fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread) -> BTreeSet<&'s str> {
+fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread, usage: &[Usage]) -> BTreeSet<&'s str> {
     let mut domains: BTreeSet<&str> = state
         .machines
         .iter()
@@ -113,6 +117,7 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread) -> BTr
                 && let Some(domain) = offer.labels.get(&constraint.key)
                 && !domains.contains(domain)
                 && state.world.fits_alone(profile, offer)
+                && has_room(state, offer, usage)
             {
                 domains.insert(domain);
             }

@@ -73,9 +73,10 @@ pub(crate) struct PoolBudget {
 }
 
 impl PoolBudget {
-    /// Whether it leaves room for a node of some capacity.
+    /// Whether it leaves room for a node of some capacity. What is beyond its limit already gets no node at all, even one
+    /// that has nothing of the resource.
     pub fn allows(&self, capacity: &Resources) -> bool {
-        taken_of(&self.resource, capacity) <= self.left.max(0)
+        taken_of(&self.resource, capacity) <= self.left
     }
 }
 
@@ -456,6 +457,11 @@ impl<'a> Model<'a> {
         protos
     }
 
+    /// Whether a node of it stays within the limits of its pool, beside those that are there.
+    pub(crate) fn is_within_limits(&self, proto: &Proto) -> bool {
+        proto.takes.iter().all(|(index, amount)| *amount <= self.budgets[*index].left)
+    }
+
     fn proto(&self, index: usize, domains: Vec<Option<u16>>) -> Proto {
         let host = self.host(index);
         let class = &self.market.classes[host.class as usize];
@@ -467,7 +473,7 @@ impl<'a> Model<'a> {
             .enumerate()
             .filter(|(_, budget)| budget.pool == variant.name)
             .map(|(index, budget)| (index, taken_of(&budget.resource, &kind.capacity)))
-            .filter(|(_, amount)| *amount > 0)
+            .filter(|(index, amount)| *amount > 0 || self.budgets[*index].left < 0)
             .collect();
         let asks = self.snapshot.node_pools[variant.pool].spec.template.spec.requirements.iter();
         Proto {
