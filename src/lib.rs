@@ -17,3 +17,4 @@ mod duration;
 pub mod labels;
 pub mod report;
 pub mod telemetry;
+mod watch;

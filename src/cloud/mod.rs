@@ -6,6 +6,7 @@
 mod choice;
 pub mod kwok;
 mod refused;
+mod rehearsal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 pub use choice::{Choice, choices};
 use jiff::Timestamp;
 pub use refused::Refused;
+pub use rehearsal::Rehearsal;
 use serde_json::Value;
 use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::NodeClassReference;
@@ -74,6 +76,13 @@ pub trait CloudProvider: Send + Sync {
     /// # Errors
     /// [`CloudError::ClassNotReady`] where it is missing, leaving or not ready.
     fn node_class(&self, reference: &NodeClassReference) -> Result<Value, CloudError>;
+
+    /// Claims whose machines the cloud has said it will take back soon.
+    fn interrupted(&self) -> Vec<ClaimKey>;
+
+    /// Waits until there may be more of [`CloudProvider::interrupted`] than before. Nothing is lost if it is not awaited for
+    /// a while: one that came meanwhile ends the next wait at once.
+    async fn interruption(&self);
 
     /// Why a claim's machine is no longer what its class asks for; `None` where it is.
     ///
@@ -136,6 +145,19 @@ pub struct Offer {
     pub capacity_type: String,
 }
 
+impl Offer {
+    /// Reads what its `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ').map(str::to_owned);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(instance_type), Some(capacity_type), Some(zone), None) => {
+                Some(Offer { instance_type, zone, capacity_type })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Offer {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "{} {} {}", self.instance_type, self.capacity_type, self.zone)
@@ -173,4 +195,16 @@ pub enum CloudError {
     /// Anything else: the call may be repeated.
     #[error("{0}")]
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offering_is_read_as_it_is_written() {
+        let offer = Offer { instance_type: "m5.large".into(), zone: "us-east-1a".into(), capacity_type: "spot".into() };
+        assert_eq!(Offer::parse(&offer.to_string()), Some(offer));
+        assert_eq!(Offer::parse("m5.large spot"), None);
+    }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
 use supercargo_models::kubernetes::NodePool;
@@ -34,6 +34,8 @@ pub struct Stored {
     pub volumes: Vec<Arc<PersistentVolume>>,
     /// Storage classes.
     pub storage_classes: Vec<Arc<StorageClass>>,
+    /// How many volumes nodes can attach.
+    pub csi_nodes: Vec<Arc<CSINode>>,
     /// Namespaces.
     pub namespaces: Vec<Arc<Namespace>>,
     /// Limit ranges.
@@ -73,6 +75,7 @@ pub fn of_stored(stored: Stored) -> Result<Loaded, InputError> {
     objects.volume_claims = shared(stored.volume_claims, &place);
     objects.volumes = shared(stored.volumes, &place);
     objects.storage_classes = shared(stored.storage_classes, &place);
+    objects.csi_nodes = shared(stored.csi_nodes, &place);
     objects.namespaces = shared(stored.namespaces, &place);
     objects.limit_ranges = shared(stored.limit_ranges, &place);
     objects.priority_classes = shared(stored.priority_classes, &place);

@@ -18,7 +18,7 @@ use super::provisioning::Pins;
 use super::settings::Settings;
 use super::stores::{Bells, Stores};
 use crate::api::{NodeClaim, NodePool};
-use crate::cloud::{CloudError, CloudProvider, Refused};
+use crate::cloud::{CloudError, CloudProvider, Offer, Refused};
 use crate::telemetry::Metrics;
 
 /// The first pause after a failure.
@@ -44,6 +44,8 @@ pub struct Context {
     pub refused: Mutex<Refused>,
     /// Claims that are about to be taken away.
     pub disrupting: Mutex<BTreeSet<String>>,
+    /// The decision that a dry run told last.
+    pub rehearsed: Mutex<String>,
     /// What was asked for.
     pub settings: Settings,
     /// What is counted.
@@ -172,6 +174,15 @@ impl Context {
         if let Err(error) = self.recorder.publish(&event, &reference).await {
             debug!("publishing an event: {error}");
         }
+    }
+
+    /// What an offering costs in the catalogue, in dollars an hour.
+    pub fn price(&self, offer: &Offer) -> Option<f64> {
+        let catalog = self.cloud.catalog();
+        let instance = catalog.instance_types.iter().find(|instance| instance.name == offer.instance_type)?;
+        let offering =
+            instance.offerings.iter().find(|one| one.zone == offer.zone && one.capacity_type == offer.capacity_type)?;
+        Some(offering.price)
     }
 
     /// Whether a claim is ours to carry: its machine is, or will be, one of our cloud's.

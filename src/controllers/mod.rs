@@ -6,8 +6,8 @@
 //!    kind)      is so)  ├─> termination    a claim or node that ends: drained, ended, gone
 //!      │                ├─> disruption     nodes that are not needed, under budgets
 //!      └─> bells ──────>├─> pools          what a pool has, its fingerprint
-//!          (who looks   └─> garbage        what lost its other half
-//!           again)
+//!          (who looks   ├─> interruption   machines that the cloud takes back
+//!           again)      └─> garbage        what lost its other half
 //! ```
 //!
 //! What decides is pure and tested alone (batch window, claim of a planned node, in-flight nodes, conditions, order of
@@ -20,6 +20,7 @@ mod context;
 mod disruption;
 mod garbage;
 mod hash;
+mod interruption;
 mod leader;
 mod lifecycle;
 mod pods;
@@ -42,7 +43,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource};
 pub use leader::Election;
-pub use settings::Settings;
+pub use settings::{Bind, Settings};
 use stores::{Bells, Stores};
 use tracing::info;
 
@@ -76,6 +77,7 @@ pub async fn run(
         pins: Mutex::default(),
         refused: Mutex::default(),
         disrupting: Mutex::default(),
+        rehearsed: Mutex::default(),
         settings,
         metrics,
         recorder,
@@ -90,10 +92,14 @@ pub async fn run(
             stores.claims.len(),
             stores.pools.len()
         );
+        if context.settings.dry_run.is_some() {
+            return provisioning::run(context).await;
+        }
         futures::join!(
             provisioning::run(Arc::clone(&context)),
             disruption::run(Arc::clone(&context)),
             garbage::run(Arc::clone(&context)),
+            interruption::run(Arc::clone(&context)),
             apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),
             apply(queues.nodes, stores.nodes.clone(), termination::reconcile_node, &context),
             apply(queues.pools, stores.pools.clone(), pools::reconcile, &context),

@@ -44,14 +44,18 @@ fn is_over(pod: &Pod) -> bool {
 /// Whether kube-scheduler found no node for a pod, and a machine may help: it does not wait for others to be preempted,
 /// is no daemon, and does not refuse all of our nodes.
 pub fn is_provisionable(pod: &Pod) -> bool {
+    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).unwrap_or_default();
+    nominated.is_empty() && is_unplaced(pod)
+}
+
+/// The same of a pod that may be nominated to a node: what is planned for it still stands.
+pub fn is_unplaced(pod: &Pod) -> bool {
     let unschedulable = pod.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
             && condition.reason.as_deref() == Some("Unschedulable")
     });
-    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).unwrap_or_default();
     unschedulable
-        && nominated.is_empty()
         && node_of(pod).is_none()
         && !is_over(pod)
         && !is_daemon(pod)

@@ -2,8 +2,21 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use supercargo_models::problem::build::Options;
 use supercargo_models::solver;
+
+/// Who sees to it that the pods planned onto a new machine come to run there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Bind {
+    /// The controller binds them before the node is open to others.
+    #[default]
+    Planned,
+    /// kube-scheduler, which is told of the plan by status.nominatedNodeName.
+    Nominate,
+    /// kube-scheduler alone.
+    Off,
+}
 
 /// What the controllers were asked for.
 #[derive(Clone, Debug)]
@@ -22,6 +35,12 @@ pub struct Settings {
     pub launch_timeout: Duration,
     /// A claim whose node has not joined for so long is given up.
     pub registration_timeout: Duration,
+    /// Who binds the pods of a new machine.
+    pub bind: Bind,
+    /// How long a node is held for its pods at most, from the moment it has joined.
+    pub bind_deadline: Duration,
+    /// Where to publish plans in place of acting on them: the namespace of the ConfigMap.
+    pub dry_run: Option<String>,
     /// How often claims, nodes and machines are compared.
     pub collection_period: Duration,
 }

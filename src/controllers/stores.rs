@@ -4,28 +4,25 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures::FutureExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{BoxFuture, join_all};
-use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass, VolumeAttachment};
+use kube::runtime::reflector;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{Config, Event};
-use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tracing::warn;
 
 use super::pods::{self, PodEvents};
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
-
-/// kubectl's copy of what was applied: as large as the object, and nothing reads it here.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use crate::watch::reflect;
 
 /// All objects that matter, as the watches last saw them.
 #[derive(Clone, Debug)]
@@ -46,6 +43,8 @@ pub struct Stores {
     pub volumes: Store<PersistentVolume>,
     /// Storage classes.
     pub storage_classes: Store<StorageClass>,
+    /// How many volumes nodes can attach.
+    pub csi_nodes: Store<CSINode>,
     /// Which volumes are attached to which nodes.
     pub attachments: Store<VolumeAttachment>,
     /// Namespaces.
@@ -125,6 +124,7 @@ impl Stores {
             volume_claims: quiet(client, bells, &mut watches),
             volumes: quiet(client, bells, &mut watches),
             storage_classes: quiet(client, bells, &mut watches),
+            csi_nodes: quiet(client, bells, &mut watches),
             attachments: quiet(client, bells, &mut watches),
             namespaces: quiet(client, bells, &mut watches),
             limit_ranges: quiet(client, bells, &mut watches),
@@ -137,13 +137,21 @@ impl Stores {
         };
         let living = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let (known, ring, seen) = (stores.clone(), bells.clone(), Arc::clone(events));
-        watches.push(reflect(client, living, pods_writer, move |event| on_pod(&known, &ring, &seen, event)));
+        watches.push(reflect(Api::all(client.clone()), living, pods_writer, move |event| {
+            on_pod(&known, &ring, &seen, event)
+        }));
         let (known, ring) = (stores.clone(), bells.clone());
-        watches.push(reflect(client, Config::default(), nodes_writer, move |event| on_node(&known, &ring, event)));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), nodes_writer, move |event| {
+            on_node(&known, &ring, event)
+        }));
         let (known, ring) = (stores.clone(), bells.clone());
-        watches.push(reflect(client, Config::default(), claims_writer, move |event| on_claim(&known, &ring, event)));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), claims_writer, move |event| {
+            on_claim(&known, &ring, event)
+        }));
         let (known, ring) = (stores.clone(), bells.clone());
-        watches.push(reflect(client, Config::default(), pools_writer, move |event| on_pool(&known, &ring, event)));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), pools_writer, move |event| {
+            on_pool(&known, &ring, event)
+        }));
         (stores, join_all(watches).map(drop).boxed())
     }
 
@@ -159,6 +167,7 @@ impl Stores {
             self.volume_claims.wait_until_ready(),
             self.volumes.wait_until_ready(),
             self.storage_classes.wait_until_ready(),
+            self.csi_nodes.wait_until_ready(),
             self.attachments.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.limit_ranges.wait_until_ready(),
@@ -208,36 +217,8 @@ where
 {
     let (store, writer) = reflector::store();
     let batch = Arc::clone(&bells.batch);
-    watches.push(reflect(client, Config::default(), writer, move |_| batch.notify_one()));
+    watches.push(reflect(Api::all(client.clone()), Config::default(), writer, move |_| batch.notify_one()));
     store
-}
-
-/// Keeps a store filled for ever, and tells of each event after it was stored; what a first or later reading of all objects
-/// brings is stored with its `InitDone`.
-fn reflect<K>(
-    client: &Client,
-    config: Config,
-    writer: reflector::store::Writer<K>,
-    mut tell: impl FnMut(&Event<K>) + Send + 'static,
-) -> BoxFuture<'static, ()>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    watcher(Api::<K>::all(client.clone()), config)
-        .default_backoff()
-        .modify(|object| {
-            object.managed_fields_mut().clear();
-            object.annotations_mut().remove(LAST_APPLIED);
-        })
-        .reflect(writer)
-        .for_each(move |event| {
-            match event {
-                Ok(event) => tell(&event),
-                Err(error) => warn!("watching {}: {error}", K::plural(&())),
-            }
-            std::future::ready(())
-        })
-        .boxed()
 }
 
 fn on_pod(stores: &Stores, bells: &Bells, events: &PodEvents, event: &Event<Pod>) {

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz`, `/readyz`.
+//! `/metrics`, `/healthz`, `/readyz`, `/log-level`.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use super::Metrics;
+use super::{LogLevel, Metrics};
 
 /// Content type of the text that Prometheus reads (<https://github.com/prometheus/OpenMetrics>).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,12 +39,17 @@ impl Health {
 pub async fn serve(
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    level: LogLevel,
     metrics_port: u16,
     health_port: u16,
 ) -> anyhow::Result<([SocketAddr; 2], impl Future<Output = ()> + Send)> {
     let metrics_routes = Router::new().route("/metrics", get(write_metrics)).with_state(metrics);
-    let health_routes =
-        Router::new().route("/healthz", get(async || "ok")).route("/readyz", get(is_ready)).with_state(health);
+    let log_routes = Router::new().route("/log-level", get(tell_level).put(set_level)).with_state(level);
+    let health_routes = Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(is_ready))
+        .with_state(health)
+        .merge(log_routes);
     let bind = async |port: u16| {
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.with_context(|| format!("listening on port {port}"))
     };
@@ -59,7 +64,7 @@ pub async fn serve(
         servers.extend([(first, metrics_routes), (second, health_routes)]);
     }
     let all = futures::future::join_all(servers.into_iter().map(async |(listener, routes)| {
-        if let Err(error) = axum::serve(listener, routes).await {
+        if let Err(error) = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await {
             tracing::error!("serving metrics and health: {error}");
         }
     }));
@@ -77,5 +82,24 @@ async fn is_ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
     match health.ready.load(Ordering::Relaxed) {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "the cluster has not been read yet"),
+    }
+}
+
+async fn tell_level(State(level): State<LogLevel>) -> String {
+    level.current() + "\n"
+}
+
+/// Only whoever is on the machine may (`kubectl port-forward` is): nobody else is known here.
+async fn set_level(
+    State(level): State<LogLevel>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    wanted: String,
+) -> (StatusCode, String) {
+    if !peer.ip().is_loopback() {
+        return (StatusCode::FORBIDDEN, "the log level is set from this machine, or by kubectl port-forward\n".into());
+    }
+    match level.set(wanted.trim()) {
+        Ok(()) => (StatusCode::OK, level.current() + "\n"),
+        Err(error) => (StatusCode::BAD_REQUEST, error + "\n"),
     }
 }

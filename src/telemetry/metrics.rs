@@ -46,6 +46,11 @@ pub struct Metrics {
     plan_bound: Float,
     plan_gap: Float,
     planned_pods: Counter,
+    bound_as_planned: Counter,
+    bound_elsewhere: Counter,
+    extra_nodes: Counter,
+    planned_cost: Counter<f64, AtomicU64>,
+    realised_cost: Counter<f64, AtomicU64>,
     leader: Gauge,
 }
 
@@ -79,6 +84,11 @@ impl Default for Metrics {
             plan_bound: Float::default(),
             plan_gap: Float::default(),
             planned_pods: Counter::default(),
+            bound_as_planned: Counter::default(),
+            bound_elsewhere: Counter::default(),
+            extra_nodes: Counter::default(),
+            planned_cost: Counter::default(),
+            realised_cost: Counter::default(),
             leader: Gauge::default(),
         };
         let all = &metrics;
@@ -116,6 +126,24 @@ impl Default for Metrics {
             all.plan_gap.clone(),
         );
         registry.register("supercargo_planned_pods", "Pods that plans found a place for", all.planned_pods.clone());
+        registry.register(
+            "supercargo_pods_bound_as_planned",
+            "Pods that run where they were planned",
+            all.bound_as_planned.clone(),
+        );
+        registry.register(
+            "supercargo_pods_bound_elsewhere",
+            "Pods that run elsewhere than planned",
+            all.bound_elsewhere.clone(),
+        );
+        let name = "supercargo_extra_nodes";
+        registry.register(name, "Nodes for pods that did not come to run where planned", all.extra_nodes.clone());
+        let name = "supercargo_planned_cost";
+        let help = "Dollars an hour that launched machines were planned to cost, without extra nodes";
+        registry.register(name, help, all.planned_cost.clone());
+        let name = "supercargo_realised_cost";
+        let help = "Dollars an hour that launched machines cost, extra nodes among them";
+        registry.register(name, help, all.realised_cost.clone());
         registry.register("supercargo_leader", "Whether this replica acts", all.leader.clone());
         metrics.registry = registry;
         metrics
@@ -153,6 +181,25 @@ impl Metrics {
         self.planned_pods.inc_by(summary.scheduled);
         self.unschedulable.set(i64::try_from(summary.unschedulable).unwrap_or(i64::MAX));
         self.queue.set(0);
+    }
+
+    /// A planned pod was bound: where it was planned, or elsewhere.
+    pub fn pod_bound(&self, as_planned: bool) {
+        match as_planned {
+            true => self.bound_as_planned.inc(),
+            false => self.bound_elsewhere.inc(),
+        };
+    }
+
+    /// A node was asked for on behalf of pods that had been planned before.
+    pub fn extra_node(&self) {
+        self.extra_nodes.inc();
+    }
+
+    /// A machine was launched: what it was planned to cost, and what it costs.
+    pub fn cost(&self, planned: f64, realised: f64) {
+        self.planned_cost.inc_by(planned);
+        self.realised_cost.inc_by(realised);
     }
 
     /// A claim was made.

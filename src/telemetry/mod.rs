@@ -5,5 +5,5 @@ mod logs;
 mod metrics;
 
 pub use health::{Health, serve};
-pub use logs::{LogFormat, start as start_logs};
+pub use logs::{LogFormat, LogLevel, start as start_logs};
 pub use metrics::Metrics;

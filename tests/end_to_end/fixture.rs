@@ -148,13 +148,7 @@ impl Corner {
 
     /// A service account of this name in the test's namespace; the kubeconfig of one who may do nothing yet.
     pub async fn account(&self, name: &str) -> PathBuf {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
-        let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        accounts.create(&PostParams::default(), &account).await.unwrap();
-        let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": []}})).unwrap();
-        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
-        let user = format!("{}-{name}", self.name);
-        self.control_plane.kubeconfig_of_token(&user, &answer.status.unwrap().token.unwrap()).unwrap()
+        account(self.control_plane, &self.client, &self.name, name).await
     }
 
     /// This test's nodes.
@@ -162,6 +156,17 @@ impl Corner {
         let own = ListParams::default().labels(&format!("{TEST}={}", self.name));
         Api::<Node>::all(self.client.clone()).list(&own).await.unwrap().items
     }
+}
+
+/// Makes a service account; the kubeconfig of one who may do nothing yet.
+pub async fn account(control_plane: &ControlPlane, client: &Client, namespace: &str, name: &str) -> PathBuf {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": []}})).unwrap();
+    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+    let user = format!("{namespace}-{name}");
+    control_plane.kubeconfig_of_token(&user, &answer.status.unwrap().token.unwrap()).unwrap()
 }
 
 /// Asks until there is an answer.

@@ -26,7 +26,7 @@ fn supercargo(kubeconfig: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The ClusterRole of the README, under a name of the test's own.
-fn documented_role(name: &str) -> Value {
+pub fn documented_role(name: &str) -> Value {
     let start = README.find("kind: ClusterRole").unwrap();
     let rules = README[start..].split("```").next().unwrap();
     let mut role: Value =

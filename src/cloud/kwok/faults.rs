@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use supercargo_models::catalog::Catalog;
+
 use crate::cloud::Offer;
 
+/// How long before its end a machine is told of it, where nothing else is said: as EC2 does
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
+const NOTICE: Duration = Duration::from_secs(120);
+
 /// How the simulated cloud behaves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Faults {
     /// From launch to the node's first sign of life.
     pub boot_delay: Duration,
@@ -16,6 +22,26 @@ pub struct Faults {
     pub failure: Option<String>,
     /// Whether machines are launched and never become nodes.
     pub never_boots: bool,
+    /// Machines of these offerings are taken back.
+    pub interrupted: Vec<Pattern>,
+    /// From the warning to the end of such a machine.
+    pub notice: Duration,
+    /// Prices in dollars an hour that hold in place of the catalogue's; the last that names an offering.
+    pub prices: Vec<(Pattern, f64)>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Faults {
+            boot_delay: Duration::ZERO,
+            refused: Vec::new(),
+            failure: None,
+            never_boots: false,
+            interrupted: Vec::new(),
+            notice: NOTICE,
+            prices: Vec::new(),
+        }
+    }
 }
 
 /// Some offerings: `m5.large/us-east-1a/spot`, each part a name or `*`; parts that are left out are `*`.
@@ -23,16 +49,19 @@ pub struct Faults {
 pub struct Pattern([String; 3]);
 
 /// Why the words of a person about the simulated cloud are not understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FaultError {
     /// Not a pattern of offerings.
     #[error("{0:?} is no offering; expected INSTANCE-TYPE/ZONE/CAPACITY-TYPE, each a name or *")]
     Pattern(String),
     /// Not a duration.
-    #[error("bootDelay {0:?} is no duration such as 500ms or 30s")]
-    Duration(String),
+    #[error("{0} {1:?} is no duration such as 500ms or 30s")]
+    Duration(&'static str, String),
+    /// Not a price.
+    #[error("{0:?} is no price; expected INSTANCE-TYPE/ZONE/CAPACITY-TYPE and dollars an hour, with a space between")]
+    Price(String),
     /// A key that means nothing.
-    #[error("{0:?} is not known; there are bootDelay, refuse, fail and neverBoot")]
+    #[error("{0:?} is not known; there are bootDelay, refuse, fail, neverBoot, interrupt, notice and prices")]
     Key(String),
 }
 
@@ -62,8 +91,31 @@ impl Faults {
         self.refused.iter().any(|pattern| pattern.matches(offer))
     }
 
-    /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse` with one pattern a line, `fail` with the
-    /// words of the failure, `neverBoot: "true"`.
+    /// Whether a machine of the offering is to be taken back.
+    pub fn interrupts(&self, offer: &Offer) -> bool {
+        self.interrupted.iter().any(|pattern| pattern.matches(offer))
+    }
+
+    /// The catalogue with the prices that hold.
+    pub fn priced(&self, catalog: &Catalog) -> Catalog {
+        let mut catalog = catalog.clone();
+        for instance in &mut catalog.instance_types {
+            for offering in &mut instance.offerings {
+                let offer = Offer {
+                    instance_type: instance.name.clone(),
+                    zone: offering.zone.clone(),
+                    capacity_type: offering.capacity_type.clone(),
+                };
+                if let Some((_, price)) = self.prices.iter().rfind(|(pattern, _)| pattern.matches(&offer)) {
+                    offering.price = *price;
+                }
+            }
+        }
+        catalog
+    }
+
+    /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse` and `interrupt` with one pattern a line,
+    /// `notice: 2m`, `prices` with a pattern and a price a line, `fail` with the words of the failure, `neverBoot: "true"`.
     ///
     /// # Errors
     /// The first key or value that means nothing.
@@ -72,13 +124,12 @@ impl Faults {
         for (key, value) in data {
             match key.as_str() {
                 "bootDelay" => {
-                    faults.boot_delay =
-                        crate::duration::parse(value).ok_or_else(|| FaultError::Duration(value.clone()))?;
+                    faults.boot_delay = duration("bootDelay", value)?;
                 }
-                "refuse" => {
-                    let lines = value.lines().filter(|line| !line.trim().is_empty());
-                    faults.refused = lines.map(str::parse).collect::<Result<_, _>>()?;
-                }
+                "notice" => faults.notice = duration("notice", value)?,
+                "refuse" => faults.refused = lines(value).map(str::parse).collect::<Result<_, _>>()?,
+                "interrupt" => faults.interrupted = lines(value).map(str::parse).collect::<Result<_, _>>()?,
+                "prices" => faults.prices = lines(value).map(price).collect::<Result<_, _>>()?,
                 "fail" => faults.failure = Some(value.clone()).filter(|words| !words.is_empty()),
                 "neverBoot" => faults.never_boots = value.trim() == "true",
                 _ => return Err(FaultError::Key(key.clone())),
@@ -88,9 +139,30 @@ impl Faults {
     }
 }
 
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+fn duration(key: &'static str, text: &str) -> Result<Duration, FaultError> {
+    crate::duration::parse(text).ok_or_else(|| FaultError::Duration(key, text.to_owned()))
+}
+
+/// A pattern and a price.
+fn price(line: &str) -> Result<(Pattern, f64), FaultError> {
+    let wrong = || FaultError::Price(line.to_owned());
+    let (pattern, price) = line.split_once(char::is_whitespace).ok_or_else(wrong)?;
+    let price: f64 = price.trim().parse().map_err(|_| wrong())?;
+    if !(price.is_finite() && price > 0.0) {
+        return Err(wrong());
+    }
+    Ok((pattern.parse()?, price))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use supercargo_models::catalog::{InstanceType, Offering};
+
     use super::*;
 
     fn offer() -> Offer {
@@ -125,5 +197,27 @@ mod tests {
         assert_eq!(flags.overlaid(&data(&[("bootDelay", "500ms")])).unwrap().boot_delay, Duration::from_millis(500));
         assert_eq!(flags.overlaid(&data(&[("bootdelay", "1s")])), Err(FaultError::Key("bootdelay".into())));
         assert!(flags.overlaid(&data(&[("bootDelay", "-1s")])).is_err());
+        let faults = flags.overlaid(&data(&[("interrupt", "*/*/spot"), ("notice", "5s")])).unwrap();
+        assert!(faults.interrupts(&offer()) && faults.notice == Duration::from_secs(5));
+    }
+
+    #[test]
+    fn prices_move_where_a_line_names_an_offering() {
+        let data = |text: &str| BTreeMap::from([("prices".to_owned(), text.to_owned())]);
+        let faults = Faults::default().overlaid(&data("*/*/spot 0.5\n m5.large/us-east-1a/spot   0.25\n")).unwrap();
+        let offering = |zone: &str| Offering {
+            zone: zone.into(),
+            capacity_type: "spot".into(),
+            price: 0.1,
+            ..Offering::default()
+        };
+        let offerings = vec![offering("us-east-1a"), offering("us-east-1b")];
+        let instance = InstanceType { name: "m5.large".into(), offerings, ..InstanceType::default() };
+        let moved = faults.priced(&Catalog { instance_types: vec![instance], ..Catalog::default() });
+        let prices = moved.instance_types[0].offerings.iter().map(|offering| offering.price);
+        assert_eq!(prices.collect::<Vec<_>>(), [0.25, 0.5]);
+        for wrong in ["m5.large", "m5.large -1", "m5.large free", "a/b/c/d 1"] {
+            assert!(Faults::default().overlaid(&data(wrong)).is_err(), "{wrong}");
+        }
     }
 }

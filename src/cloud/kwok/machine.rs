@@ -42,6 +42,9 @@ pub struct Record {
     boots: Timestamp,
     /// Whether it became a node: it does so once.
     booted: bool,
+    /// When it is taken back, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ends: Option<Timestamp>,
 }
 
 /// The name of the ConfigMap that holds a claim's machine: one claim, one machine.
@@ -70,6 +73,7 @@ impl Record {
             launched: now,
             boots: now.checked_add(boot_delay).unwrap_or(Timestamp::MAX),
             booted: false,
+            ends: None,
         }
     }
 
@@ -103,6 +107,16 @@ impl Record {
     /// The same after its node showed the first sign of life.
     pub fn booted(self) -> Self {
         Record { booted: true, ..self }
+    }
+
+    /// When it is taken back, once that is known.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.ends
+    }
+
+    /// The same once it is known when it is taken back.
+    pub fn ending(self, at: Timestamp) -> Self {
+        Record { ends: Some(at), ..self }
     }
 
     /// As the trait tells it.

@@ -3,12 +3,12 @@
 //! A machine is a ConfigMap (label `supercargo.dev/kwok=machine`) named after the uid of its claim: creating it is one
 //! request that either makes the machine or finds it made, and it outlives the program. After the boot delay the machine
 //! becomes a node, once. A ConfigMap that is deleted is a machine that has failed. The ConfigMap `supercargo-kwok` (label
-//! `supercargo.dev/kwok=faults`) says what is to go wrong.
+//! `supercargo.dev/kwok=faults`) says what is to go wrong: a machine that is to be taken back bears the time in its record.
 
 mod faults;
 mod machine;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,11 +26,13 @@ use machine::{LABEL, MACHINE, PROVIDER, Record, record_name};
 use serde_json::Value;
 use supercargo_models::catalog::{Catalog, KubeletSettings};
 use supercargo_models::kubernetes::NodeClassReference;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy, choices};
 use crate::api::{KWOKNodeClass, NodeClaim};
+use crate::watch::reflect;
 
 /// Name of the ConfigMap that says what is to go wrong.
 pub const FAULTS: &str = "supercargo-kwok";
@@ -45,6 +47,10 @@ pub struct Kwok {
     flags: Faults,
     maps: Store<ConfigMap>,
     classes: Store<KWOKNodeClass>,
+    /// Rung when a machine is to be taken back.
+    warnings: Notify,
+    /// The catalogue at the prices that were last asked for.
+    priced: Mutex<(Faults, Arc<Catalog>)>,
 }
 
 impl Kwok {
@@ -58,22 +64,23 @@ impl Kwok {
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
         let (maps, maps_writer) = reflector::store();
         let (classes, classes_writer) = reflector::store();
-        let cloud =
-            Arc::new(Kwok { client: client.clone(), namespace: namespace.to_owned(), catalog, flags, maps, classes });
+        let priced = Mutex::new((Faults::default(), Arc::clone(&catalog)));
+        let cloud = Arc::new(Kwok {
+            client: client.clone(),
+            namespace: namespace.to_owned(),
+            catalog,
+            flags,
+            maps,
+            classes,
+            warnings: Notify::new(),
+            priced,
+        });
         let selected = watcher::Config::default().labels(LABEL);
         let events = watch(Api::<ConfigMap>::namespaced(client.clone(), namespace), selected)
             .default_backoff()
             .modify(|map| map.managed_fields_mut().clear())
             .reflect(maps_writer);
-        let of_classes = watch(Api::<KWOKNodeClass>::all(client), watcher::Config::default())
-            .default_backoff()
-            .modify(|class| class.managed_fields_mut().clear())
-            .reflect(classes_writer)
-            .for_each(async |event| {
-                if let Err(error) = event {
-                    warn!("watching KWOKNodeClasses: {error}");
-                }
-            });
+        let of_classes = reflect(Api::all(client), watcher::Config::default(), classes_writer, |_| {});
         let boots = Arc::clone(&cloud).boot(events);
         (cloud, async move {
             futures::join!(boots, of_classes);
@@ -103,7 +110,7 @@ impl Kwok {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Boots every machine in its time.
+    /// Boots every machine in its time, and takes back those that are to be interrupted.
     async fn boot(self: Arc<Self>, events: impl Stream<Item = watcher::Result<Event<ConfigMap>>> + Send) {
         let mut booting = JoinSet::new();
         let mut events = std::pin::pin!(events);
@@ -114,17 +121,70 @@ impl Kwok {
             };
             match event {
                 Some(Ok(Event::Apply(map) | Event::InitApply(map))) => {
-                    if let Some(record) = Record::read(&map)
-                        && let Some(boots) = record.boots()
+                    let Some(record) = Record::read(&map) else {
+                        // It may be what says who is to be interrupted.
+                        self.warn_all(&mut booting);
+                        continue;
+                    };
+                    if let Some(ends) = record.ends() {
+                        self.warnings.notify_one();
+                        booting.spawn(Arc::clone(&self).take_back(map.clone(), ends));
+                    } else if self.is_interrupted(&record) {
+                        booting.spawn(Arc::clone(&self).warn(map.clone(), record.clone()));
+                    }
+                    if let Some(boots) = record.boots()
                         && boots != Timestamp::MAX
                     {
                         booting.spawn(Arc::clone(&self).boot_one(map, record, boots));
                     }
                 }
+                Some(Ok(Event::InitDone)) => self.warn_all(&mut booting),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => warn!("watching the records of the kwok cloud: {error}"),
                 None => return,
             }
+        }
+    }
+
+    fn is_interrupted(&self, record: &Record) -> bool {
+        // Faults that can't be read are told where a machine is asked for.
+        self.behaviour().is_ok_and(|behaviour| behaviour.interrupts(&record.machine().offering))
+    }
+
+    fn warn_all(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        for map in self.maps.state() {
+            if let Some(record) =
+                Record::read(&map).filter(|record| record.ends().is_none() && self.is_interrupted(record))
+            {
+                tasks.spawn(Arc::clone(self).warn((*map).clone(), record));
+            }
+        }
+    }
+
+    /// Writes into a machine's record when it is taken back.
+    async fn warn(self: Arc<Self>, map: ConfigMap, record: Record) {
+        let Ok(behaviour) = self.behaviour() else { return };
+        let ends = Timestamp::now().checked_add(behaviour.notice).unwrap_or(Timestamp::MAX);
+        let Ok(mut ending) = record.ending(ends).config_map(&self.namespace) else { return };
+        ending.metadata.resource_version.clone_from(&map.metadata.resource_version);
+        match self.records().replace(&map.name_any(), &PostParams::default(), &ending).await {
+            Ok(_) => info!(machine = map.name_any(), "kwok: to be taken back in {} s", behaviour.notice.as_secs()),
+            // Changed meanwhile, which brings a call of its own, or gone.
+            Err(error) if matches!(code(&error), Some(404 | 409)) => {}
+            Err(error) => warn!(machine = map.name_any(), "interrupting: {error}"),
+        }
+    }
+
+    /// Ends a machine at its time.
+    async fn take_back(self: Arc<Self>, map: ConfigMap, ends: Timestamp) {
+        tokio::time::sleep(Duration::try_from(ends.duration_since(Timestamp::now())).unwrap_or_default()).await;
+        while self.maps.get(&ObjectRef::from_obj(&map)).is_some_and(|now| now.uid() == map.uid()) {
+            match self.records().delete(&map.name_any(), &DeleteParams::default()).await {
+                Ok(_) => return info!(machine = map.name_any(), "kwok: taken back"),
+                Err(error) if code(&error) == Some(404) => return,
+                Err(error) => warn!(machine = map.name_any(), "taking back: {error}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
@@ -214,7 +274,7 @@ impl CloudProvider for Kwok {
         if let Some(words) = behaviour.failure {
             return Err(CloudError::Failed(words));
         }
-        let choices = choices(&self.catalog, claim, &KubeletSettings::default())?;
+        let choices = choices(&self.catalog(), claim, &KubeletSettings::default())?;
         let Some(choice) = choices.iter().find(|choice| !behaviour.refuses(&choice.offer)) else {
             let message = match choices.len() {
                 0 => "no offering satisfies the claim's requirements and requests".to_owned(),
@@ -263,7 +323,23 @@ impl CloudProvider for Kwok {
     }
 
     fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog)
+        let Some(faults) = self.behaviour().ok().filter(|faults| !faults.prices.is_empty()) else {
+            return Arc::clone(&self.catalog);
+        };
+        let mut priced = self.priced.lock().unwrap_or_else(PoisonError::into_inner);
+        if priced.0.prices != faults.prices {
+            *priced = (faults.clone(), Arc::new(faults.priced(&self.catalog)));
+        }
+        Arc::clone(&priced.1)
+    }
+
+    fn interrupted(&self) -> Vec<ClaimKey> {
+        let ending = |map: &Arc<ConfigMap>| Record::read(map).filter(|record| record.ends().is_some());
+        self.maps.state().iter().filter_map(ending).map(|record| record.machine().claim).collect()
+    }
+
+    async fn interruption(&self) {
+        self.warnings.notified().await;
     }
 
     fn node_class(&self, reference: &NodeClassReference) -> Result<Value, CloudError> {

@@ -17,12 +17,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::{BadInput, EXIT_DONE, EXIT_FAILED};
+use crate::cloud::Rehearsal;
 use crate::cloud::kwok::{Faults, Kwok, Pattern};
 use crate::cluster::{self, Target};
 use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
 use crate::commands::planning::read_catalog;
-use crate::controllers::{self, Election, Settings};
-use crate::telemetry::{Health, LogFormat, Metrics, serve, start_logs};
+use crate::controllers::{self, Bind, Election, Settings};
+use crate::telemetry::{Health, LogFormat, LogLevel, Metrics, serve, start_logs};
 
 /// How long what is under way may take to end when the program is asked to.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -40,11 +41,16 @@ pub enum Cloud {
 /// What to watch over, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  supercargo controller --cloud kwok --kubeconfig ~/.kube/config\n  \
-                        supercargo controller --cloud kwok --kwok-boot-delay 30s --kwok-refuse '*/*/spot'")]
+                        supercargo controller --cloud kwok --kwok-boot-delay 30s --kwok-refuse '*/*/spot'\n  \
+                        supercargo controller --dry-run")]
 pub struct ControllerArguments {
     /// Where machines come from.
-    #[arg(long, value_enum, env = "SUPERCARGO_CLOUD", hide_env_values = true)]
-    pub cloud: Cloud,
+    #[arg(long, value_enum, required_unless_present = "dry_run", env = "SUPERCARGO_CLOUD", hide_env_values = true)]
+    pub cloud: Option<Cloud>,
+    /// Watches and plans, says what it would do (log, metrics, events, the ConfigMap supercargo-plan in the system namespace),
+    /// and does nothing: safe beside whatever buys machines now.
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "SUPERCARGO_DRY_RUN", hide_env_values = true)]
+    pub dry_run: bool,
     /// The cluster [default: KUBECONFIG, ~/.kube/config, or the cluster around].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -60,6 +66,19 @@ pub struct ControllerArguments {
     /// How often claims, nodes and machines are compared with each other.
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, env = "SUPERCARGO_COLLECTION_PERIOD", hide_env_values = true, help_heading = "Provisioning")]
     pub collection_period: Duration,
+    /// Who binds planned pods to the nodes that were bought for them.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "SUPERCARGO_BIND",
+        hide_env_values = true,
+        help_heading = "Provisioning"
+    )]
+    pub bind: Bind,
+    /// A node is open to all pods at the latest so long after it has joined.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, env = "SUPERCARGO_BIND_DEADLINE", hide_env_values = true, help_heading = "Provisioning")]
+    pub bind_deadline: Duration,
     /// The offerings.
     #[command(flatten)]
     pub catalog: CatalogArguments,
@@ -121,7 +140,8 @@ pub struct OperationArguments {
     /// Port of /healthz and /readyz; 0 for any.
     #[arg(long, value_name = "PORT", default_value_t = 8081, env = "HEALTH_PROBE_PORT", hide_env_values = true)]
     pub health_probe_port: u16,
-    /// What is logged: error, warn, info, debug, or a filter such as supercargo=debug,kube=info.
+    /// What is logged: error, warn, info, debug, or a filter such as supercargo=debug,kube=info. PUT /log-level on the health
+    /// port changes it while the program runs.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "LOG_LEVEL", hide_env_values = true)]
     pub log_level: String,
     /// For tests: dies as soon as so many of its writes are answered.
@@ -152,6 +172,9 @@ impl ControllerArguments {
             // Karpenter's own (pkg/controllers/nodeclaim/lifecycle/liveness.go).
             launch_timeout: Duration::from_secs(5 * 60),
             registration_timeout: Duration::from_secs(15 * 60),
+            bind: self.bind,
+            bind_deadline: self.bind_deadline,
+            dry_run: self.dry_run.then(|| self.operation.system_namespace.clone()),
             collection_period: self.collection_period,
         }
     }
@@ -163,15 +186,15 @@ impl ControllerArguments {
 /// A [`BadInput`] where arguments are wrong; else there is no cluster, a port is taken, or the lease can't be had.
 pub fn run(arguments: ControllerArguments, _out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let operation = &arguments.operation;
-    start_logs(&operation.log_level, operation.log_format).map_err(BadInput::new)?;
+    let level = start_logs(&operation.log_level, operation.log_format).map_err(BadInput::new)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let code = runtime.block_on(serve_until_told(arguments));
+    let code = runtime.block_on(serve_until_told(arguments, level));
     // A solver that still thinks is not waited for.
     runtime.shutdown_timeout(FAREWELL);
     code
 }
 
-async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
+async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> anyhow::Result<ExitCode> {
     let operation = arguments.operation.clone();
     let catalog = Arc::new(read_catalog(&arguments.catalog)?);
     let target = Target { kubeconfig: arguments.kubeconfig.clone(), context: arguments.context.clone() };
@@ -186,7 +209,8 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
     .map_err(BadInput::from_error)?;
     let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
     let ([at_metrics, at_health], server) =
-        serve(Arc::clone(&metrics), Arc::clone(&health), operation.metrics_port, operation.health_probe_port).await?;
+        serve(Arc::clone(&metrics), Arc::clone(&health), level, operation.metrics_port, operation.health_probe_port)
+            .await?;
     info!("/metrics on {at_metrics}, /healthz and /readyz on {at_health}");
     tokio::spawn(server);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -198,7 +222,8 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
         }
     };
     tokio::pin!(told);
-    let mut election = match operation.disable_leader_election {
+    // A dry run is not to keep the lease from whoever acts.
+    let mut election = match operation.disable_leader_election || arguments.dry_run {
         true => None,
         false => Some(stand(&client, &operation).await?),
     };
@@ -213,10 +238,15 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
         }
         health.set_ready(false);
     }
-    metrics.set_leader(true);
-    info!("leading");
+    match arguments.dry_run {
+        true => info!("dry run: nothing is bought, bound or ended"),
+        false => {
+            metrics.set_leader(true);
+            info!("leading");
+        }
+    }
     tokio::select! {
-        () = definitions(&client) => {}
+        () = definitions(&client, arguments.cloud) => {}
         signal = &mut told => {
             info!("{signal}: ended");
             return Ok(ExitCode::from(EXIT_DONE));
@@ -245,12 +275,15 @@ async fn serve_until_told(arguments: ControllerArguments) -> anyhow::Result<Exit
 }
 
 /// Waits until the custom resources are there, and says so as long as they are not.
-async fn definitions(client: &Client) {
-    const VERSIONS: [&str; 2] = ["karpenter.sh/v1", "karpenter.kwok.sh/v1alpha1"];
+async fn definitions(client: &Client, cloud: Option<Cloud>) {
+    let of_cloud = cloud.map(|cloud| match cloud {
+        Cloud::Kwok => "karpenter.kwok.sh/v1alpha1",
+    });
+    let versions: Vec<&str> = ["karpenter.sh/v1"].into_iter().chain(of_cloud).collect();
     let mut told = None;
     loop {
         let mut absent = Vec::new();
-        for version in VERSIONS {
+        for &version in &versions {
             if client.list_api_group_resources(version).await.is_err() {
                 absent.push(version);
             }
@@ -288,8 +321,18 @@ async fn work(
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 ) {
+    if arguments.dry_run {
+        let (cloud, classes) = Rehearsal::new(&client, catalog).await;
+        let controllers = async {
+            cloud.ready().await;
+            controllers::run(client, cloud.clone(), arguments.settings(), metrics, health).await;
+        };
+        futures::join!(classes, controllers);
+        return;
+    }
     match arguments.cloud {
-        Cloud::Kwok => {
+        None => {}
+        Some(Cloud::Kwok) => {
             let faults = Faults {
                 boot_delay: arguments.kwok.kwok_boot_delay,
                 refused: arguments.kwok.kwok_refuse.clone(),

@@ -9,10 +9,10 @@ use tracing::info;
 
 use super::super::conditions::{Conditions, INITIALIZED, Known};
 use super::super::context::{Context, Error};
-use super::super::taints;
+use super::super::{provisioning::hold, taints};
 use super::write;
 use crate::api::NodeClaim;
-use crate::labels;
+use crate::{binding, labels};
 
 /// Marks claim and node initialized once nothing is missing; else says what is.
 pub(super) async fn initialize(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
@@ -22,13 +22,33 @@ pub(super) async fn initialize(claim: &NodeClaim, context: &Context, now: Timest
         write(claim, context, conditions, json!({})).await?;
         return Ok(Action::await_change());
     };
+    let held = hold::is_held(&node);
     if let Some((reason, message)) = missing(&node, claim) {
         conditions.set(INITIALIZED, Known::Unknown, reason, &message);
         write(claim, context, conditions, json!({})).await?;
-        return Ok(Action::await_change());
+        if !held {
+            return Ok(Action::await_change());
+        }
+        // It may be a daemon of what is missing that the taint of the plan keeps away.
+        let left = hold::left(claim, context.settings.bind_deadline, now);
+        if left.is_zero() {
+            context.patch_node(&node, json!({"spec": {"taints": hold::opened(&node)}})).await?;
+            return Ok(Action::await_change());
+        }
+        return Ok(Action::requeue(left));
     }
-    if node.labels().get(labels::INITIALIZED).is_none() {
-        context.patch_node(&node, json!({"metadata": {"labels": {labels::INITIALIZED: "true"}}})).await?;
+    let mut patch = json!({"metadata": {"labels": {labels::INITIALIZED: "true"}}});
+    if held {
+        if let Some(pause) = hold::serve(claim, &node, context, now).await? {
+            let words = "the node is held for the pods that were planned onto it";
+            conditions.set(INITIALIZED, Known::Unknown, "StartupTaintsExist", words);
+            write(claim, context, conditions, json!({})).await?;
+            return Ok(Action::requeue(pause));
+        }
+        patch["spec"]["taints"] = json!(hold::opened(&node));
+    }
+    if held || node.labels().get(labels::INITIALIZED).is_none() {
+        context.patch_node(&node, patch).await?;
     }
     conditions.achieve(INITIALIZED);
     // What the kubelet says of itself counts more than what the cloud promised.
@@ -43,7 +63,7 @@ pub(super) async fn initialize(claim: &NodeClaim, context: &Context, now: Timest
     Ok(Action::await_change())
 }
 
-/// What a node lacks, as reason and message; the reasons are the API's.
+/// What a node lacks besides being open, as reason and message; the reasons are the API's.
 fn missing(node: &Node, claim: &NodeClaim) -> Option<(&'static str, String)> {
     let status = node.status.as_ref();
     let ready = status.iter().flat_map(|status| status.conditions.iter().flatten()).find(|one| one.type_ == "Ready");
@@ -52,7 +72,8 @@ fn missing(node: &Node, claim: &NodeClaim) -> Option<(&'static str, String)> {
     }
     let there = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     let start_up = claim.spec.template.startup_taints.as_deref().unwrap_or_default();
-    if let Some(taint) = there.iter().find(|taint| start_up.iter().any(|other| taints::same(taint, other))) {
+    let others = || there.iter().filter(|taint| taint.key != binding::TAINT);
+    if let Some(taint) = others().find(|taint| start_up.iter().any(|other| taints::same(taint, other))) {
         return Some((
             "StartupTaintsExist",
             format!("the start-up taint {}:{} is still there", taint.key, taint.effect),
@@ -95,7 +116,9 @@ mod tests {
             "spec": {
                 "nodeClassRef": {"group": "g", "kind": "k", "name": "n"},
                 "requirements": [],
-                "startupTaints": [{"key": "cni", "effect": "NoExecute"}],
+                "startupTaints": [
+                    {"key": "supercargo.dev/plan", "effect": "NoSchedule"}, {"key": "cni", "effect": "NoExecute"},
+                ],
                 "resources": {"requests": {"cpu": "1", "nvidia.com/gpu": "1"}},
             },
             "status": {"allocatable": {"cpu": "2", "nvidia.com/gpu": "1"}},
@@ -112,5 +135,7 @@ mod tests {
         assert_eq!(lacks(not_ready, "True", "1"), Some("KnownEphemeralTaintsExist"));
         assert_eq!(lacks(json!([]), "True", "0"), Some("ResourceNotRegistered"));
         assert_eq!(lacks(json!([{"key": "other", "effect": "NoSchedule"}]), "True", "1"), None);
+        // Whoever looks after held nodes opens it.
+        assert_eq!(lacks(json!([{"key": "supercargo.dev/plan", "effect": "NoSchedule"}]), "True", "1"), None);
     }
 }

@@ -14,7 +14,8 @@ use super::super::conditions::{Conditions, INITIALIZED, Known, LAUNCHED, REGISTE
 use super::super::context::{Context, Error, lock};
 use super::write;
 use crate::api::NodeClaim;
-use crate::cloud::{CloudError, Machine, kwok::quantities};
+use crate::cloud::{CloudError, Machine, Offer, kwok::quantities};
+use crate::labels;
 
 /// Asks the cloud for the claim's machine and writes down what it got. Both may be repeated: the cloud gives a claim one
 /// machine, and `Launched` is written last.
@@ -55,17 +56,17 @@ async fn give_back(claim: &NodeClaim, context: &Context, reason: &str) -> Result
 }
 
 async fn launched(claim: &NodeClaim, context: &Context, machine: &Machine, now: Timestamp) -> Result<(), Error> {
-    let mut labels = machine.labels.clone();
+    let mut own = machine.labels.clone();
     // What a requirement leaves a single value for is what the node will bear.
     for one in &claim.spec.template.requirements {
         if let ("In", Some([value])) = (one.operator.as_str(), one.values.as_deref()) {
-            labels.entry(one.key.clone()).or_insert_with(|| value.clone());
+            own.entry(one.key.clone()).or_insert_with(|| value.clone());
         }
     }
-    labels.retain(|key, value| claim.labels().get(key) != Some(value));
-    let claim = match labels.is_empty() {
+    own.retain(|key, value| claim.labels().get(key) != Some(value));
+    let claim = match own.is_empty() {
         true => claim.clone(),
-        false => context.patch_claim(claim, json!({"metadata": {"labels": labels}})).await?,
+        false => context.patch_claim(claim, json!({"metadata": {"labels": own}})).await?,
     };
     let mut conditions = Conditions::of(&claim, now);
     conditions.achieve(LAUNCHED);
@@ -80,6 +81,13 @@ async fn launched(claim: &NodeClaim, context: &Context, machine: &Machine, now: 
     write(&claim, context, conditions, fields).await?;
     info!(claim = claim.name_any(), "launched {}", machine.offering);
     context.metrics.claim_launched(&claim);
+    let extra = lock(&context.pins).take_extra(&claim.name_any());
+    let bought = context.price(&machine.offering);
+    let planned = claim.annotations().get(labels::PLANNED).and_then(|text| Offer::parse(text));
+    // What was not planned, such as a claim that someone made by hand, has no planned cost to be compared with.
+    if let (Some(planned), Some(bought)) = (planned.and_then(|offer| context.price(&offer)), bought) {
+        context.metrics.cost(if extra { 0.0 } else { planned }, bought);
+    }
     context.tell(&claim, EventType::Normal, "Launched", machine.offering.to_string()).await;
     Ok(())
 }

@@ -9,6 +9,7 @@ use supercargo_models::plan::{Alternative, PlannedNode};
 
 use super::super::hash;
 use crate::api::{NodeClaim, NodeClaimResources, NodeClaimSpec, NodePool, NodeSelectorRequirementWithMinValues};
+use crate::binding;
 use crate::cloud::Offer;
 use crate::labels;
 
@@ -18,8 +19,11 @@ const TOLERANCE: f64 = 1.10;
 /// Instance types that a claim names at most, as many as Karpenter's.
 const MOST_TYPES: usize = 60;
 
-/// The claim for a planned node of a pool.
-pub fn claim(planned: &PlannedNode, pool: &NodePool) -> NodeClaim {
+/// Resources that a node offers without a daemon's help.
+const OWN: [&str; 4] = ["cpu", "memory", "pods", "ephemeral-storage"];
+
+/// The claim for a planned node of a pool. With `hold`, its node is to be held for the planned pods.
+pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
     let template = &pool.spec.template;
     let spec = &template.spec;
     let about = template.metadata.as_ref();
@@ -34,12 +38,13 @@ pub fn claim(planned: &PlannedNode, pool: &NodePool) -> NodeClaim {
     annotations.insert(labels::NODE_POOL_HASH_VERSION.into(), hash::VERSION.into());
     annotations.insert(labels::PLANNED.into(), offer_of(planned).to_string());
     let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
+    let mut asked = crate::api::NodeClaimTemplateSpec { requirements: requirements(planned, pool), ..spec.clone() };
+    if hold && !needs_devices(planned) {
+        asked.startup_taints.get_or_insert_default().push(binding::taint());
+    }
     let mut claim = NodeClaim::new(
         "",
-        NodeClaimSpec {
-            template: crate::api::NodeClaimTemplateSpec { requirements: requirements(planned, pool), ..spec.clone() },
-            resources: Some(NodeClaimResources { requests: Some(requests) }),
-        },
+        NodeClaimSpec { template: asked, resources: Some(NodeClaimResources { requests: Some(requests) }) },
     );
     claim.metadata = ObjectMeta {
         generate_name: Some(format!("{}-", pool.name_any())),
@@ -57,6 +62,16 @@ pub fn claim(planned: &PlannedNode, pool: &NodePool) -> NodeClaim {
         ..ObjectMeta::default()
     };
     claim
+}
+
+/// Whether pods of the node ask for what a daemon has to offer first: it would not come to a node that is held.
+fn needs_devices(planned: &PlannedNode) -> bool {
+    planned.requested.iter().any(|(name, amount)| {
+        amount != "0"
+            && !OWN.contains(&name.as_str())
+            && !name.starts_with("hugepages-")
+            && !name.starts_with("attachable-volumes-")
+    })
 }
 
 /// What a planned node is to be bought as.
@@ -186,6 +201,7 @@ mod tests {
                 {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
                 {"key": "team", "operator": "In", "values": ["blue", "red"]},
             ])),
+            false,
         );
         let own = claim.labels();
         assert_eq!(own["karpenter.sh/nodepool"], "p");
@@ -216,6 +232,7 @@ mod tests {
                 alternative("m5.xlarge", "a", 2.0),
             ])),
             &pool(json!([])),
+            true,
         );
         // m5a.large in a alone would allow it in b, which is known, too; c5.large in c would allow m5.large in c.
         assert_eq!(values(&claim, "node.kubernetes.io/instance-type"), ["m5.large", "m5a.large"]);
@@ -223,9 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_held_unless_a_daemon_has_to_come_first() {
+        let start_up = |planned: &PlannedNode, hold| {
+            claim(planned, &pool(json!([])), hold).spec.template.startup_taints.unwrap_or_default()
+        };
+        let mut node = planned(json!([]));
+        assert_eq!(start_up(&node, true), [binding::taint()]);
+        assert_eq!(start_up(&node, false), []);
+        node.requested.insert("nvidia.com/gpu".into(), "1".into());
+        assert_eq!(start_up(&node, true), []);
+    }
+
+    #[test]
     fn a_pool_that_asks_for_flexibility_gets_it() {
         let asks = json!([{"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 2}]);
-        let claim = claim(&planned(json!([alternative("m5.xlarge", "a", 2.0)])), &pool(asks));
+        let claim = claim(&planned(json!([alternative("m5.xlarge", "a", 2.0)])), &pool(asks), true);
         let requirement = &claim.spec.template.requirements;
         let types = requirement.iter().find(|one| one.key == "node.kubernetes.io/instance-type").unwrap();
         assert_eq!(types.values.as_ref().unwrap().len(), 2);

@@ -5,9 +5,11 @@
 
 mod batch;
 mod claim;
+pub mod hold;
 mod in_flight;
 mod pins;
 mod plan;
+mod rehearsal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use tracing::{debug, error, info, warn};
 use super::conditions::{self, INITIALIZED};
 use super::context::{Context, Error, lock};
 use super::pods;
+use super::settings::Bind;
 use crate::api::{NodeClaim, NodePool};
 
 /// Claims that are created at once.
@@ -48,7 +51,13 @@ pub async fn run(context: Arc<Context>) {
         let _ = tokio::time::timeout(UNPLACED_PAUSE, bell.notified()).await;
         let waiting = waiting(&context);
         if waiting.is_empty() {
+            lock(&context.pins).set_begun();
             context.metrics.waiting(0);
+            if let Some(namespace) = &context.settings.dry_run
+                && let Err(failure) = rehearsal::publish_nothing(&context, namespace).await
+            {
+                warn!("publishing the plan: {failure}");
+            }
             continue;
         }
         let again = planned.is_none_or(|planned| planned.elapsed() >= UNPLACED_PAUSE);
@@ -74,7 +83,9 @@ pub async fn run(context: Arc<Context>) {
             known = now;
         }
         planned = Some(Instant::now());
-        if let Err(failure) = provision(&context).await {
+        let outcome = provision(&context).await;
+        lock(&context.pins).set_begun();
+        if let Err(failure) = outcome {
             error!("planning: {failure}");
             tokio::time::sleep(Duration::from_secs(1)).await;
             bell.notify_one();
@@ -89,11 +100,28 @@ fn provisionable(context: &Context) -> Vec<Arc<Pod>> {
 
 /// Pods that wait and are planned nowhere.
 fn waiting(context: &Context) -> Vec<Arc<Pod>> {
-    let all = provisionable(context);
+    let all = context.stores.pods.state_filter(pods::is_unplaced);
     let uids: BTreeSet<String> = all.iter().filter_map(|pod| pod.uid()).collect();
     let mut pins = lock(&context.pins);
-    pins.tidy(&uids, |place| is_ready(context, place), Instant::now());
-    all.into_iter().filter(|pod| pins.place(&pod.uid().unwrap_or_default()).is_none()).collect()
+    let over = pins.tidy(&uids, |place| is_ready(context, place), Instant::now());
+    let is_planned = |pod: &Pod| pins.place(&pod.uid().unwrap_or_default()).is_some();
+    let waiting = all.into_iter().filter(|pod| pods::is_provisionable(pod) && !is_planned(pod)).collect();
+    drop(pins);
+    count_bound(context, over.done.into_iter().collect());
+    waiting
+}
+
+/// Counts the pods that are bound by now: where they were planned, or elsewhere.
+fn count_bound(context: &Context, planned: BTreeMap<String, Place>) {
+    if planned.is_empty() {
+        return;
+    }
+    let place = |pod: &Pod| planned.get(pod.metadata.uid.as_ref()?);
+    for pod in context.stores.pods.state_filter(|pod| place(pod).is_some()) {
+        if let (Some(node), Some(place)) = (pods::node_of(&pod), place(&pod)) {
+            context.metrics.pod_bound(node_at(context, place).as_deref() == Some(node));
+        }
+    }
 }
 
 /// Whether a plan has decided on every pod that waits.
@@ -144,6 +172,10 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         .await
         .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))??;
     context.metrics.planned(&plan, started.elapsed());
+    if let Some(namespace) = &context.settings.dry_run {
+        say(&plan, "would claim", plan.nodes.iter());
+        return rehearsal::publish(context, namespace, &waiting, &pools, &plan).await;
+    }
     act(context, &waiting, &pools, &plan).await
 }
 
@@ -175,7 +207,7 @@ fn question(
     let mut all: Vec<Pod> =
         stores.pods.state_filter(|pod| pods::node_of(pod).is_some()).iter().map(|pod| (**pod).clone()).collect();
     let pins = lock(&context.pins);
-    for pod in provisionable(context) {
+    for pod in stores.pods.state_filter(pods::is_unplaced) {
         let place = pod.uid().and_then(|uid| pins.place(&uid).cloned());
         if let Some(node) = place.and_then(|place| node_at(context, &place)) {
             let mut pod = (*pod).clone();
@@ -189,8 +221,9 @@ fn question(
         .values()
         .filter_map(|pool| context.cloud.node_class(pool.spec.template.spec.node_class_ref.as_ref()?).ok());
     // Pools of the same class share it.
-    let classes: BTreeMap<String, serde_json::Value> =
-        classes.map(|class| (class["metadata"]["name"].to_string(), class)).collect();
+    let classes: BTreeMap<[String; 2], serde_json::Value> = classes
+        .map(|class| ([&class["kind"], &class["metadata"]["name"]].map(ToString::to_string), class))
+        .collect();
     let stored = crate::cluster::Stored {
         pods: all,
         nodes,
@@ -200,6 +233,7 @@ fn question(
         volume_claims: stores.volume_claims.state(),
         volumes: stores.volumes.state(),
         storage_classes: stores.storage_classes.state(),
+        csi_nodes: stores.csi_nodes.state(),
         namespaces: stores.namespaces.state(),
         limit_ranges: stores.limit_ranges.state(),
         priority_classes: stores.priority_classes.state(),
@@ -230,6 +264,11 @@ fn place_of(context: &Context, node: &str) -> Place {
     }
 }
 
+/// Pods under the names that they have in plans.
+fn by_name(pods: &[Arc<Pod>]) -> BTreeMap<String, &Arc<Pod>> {
+    pods.iter().map(|pod| (format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()), pod)).collect()
+}
+
 /// Makes the claims of a plan, pins its pods, and says what was decided.
 async fn act(
     context: &Arc<Context>,
@@ -237,10 +276,7 @@ async fn act(
     pools: &BTreeMap<String, Arc<NodePool>>,
     plan: &Plan,
 ) -> Result<(), Error> {
-    let by_name: BTreeMap<String, &Arc<Pod>> = waiting
-        .iter()
-        .map(|pod| (format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()), pod))
-        .collect();
+    let by_name = by_name(waiting);
     let pin = |names: &[String], place: &Place| {
         let mut pins = lock(&context.pins);
         for uid in names.iter().filter_map(|name| by_name.get(name)?.uid()) {
@@ -253,11 +289,13 @@ async fn act(
         pin(&node.pods, &place_of(context, &node.name));
     }
     let api = context.claims();
+    lock(&context.pins).set_acting(true);
+    let hold = context.settings.bind != Bind::Off;
     let creations = plan.nodes.iter().map(|node| {
         let (api, pool) = (api.clone(), pools.get(&node.node_pool));
         async move {
             let pool = pool.ok_or_else(|| Error::Object(format!("NodePool {} is not there", node.node_pool)))?;
-            Ok::<_, Error>((node, api.create(&PostParams::default(), &claim::claim(node, pool)).await?))
+            Ok::<_, Error>((node, api.create(&PostParams::default(), &claim::claim(node, pool, hold)).await?))
         }
     });
     let mut made: Vec<(&PlannedNode, NodeClaim)> = Vec::new();
@@ -266,6 +304,12 @@ async fn act(
     while let Some(outcome) = outcomes.next().await {
         match outcome {
             Ok((node, claim)) => {
+                let uids: Vec<String> = node.pods.iter().filter_map(|name| by_name.get(name)?.uid()).collect();
+                let extra = lock(&context.pins).any_late(uids.iter().map(String::as_str));
+                if extra {
+                    lock(&context.pins).put_extra(&claim.name_any());
+                    context.metrics.extra_node();
+                }
                 pin(&node.pods, &Place::Claim(claim.name_any()));
                 context.metrics.claim_created(&claim);
                 made.push((node, claim));
@@ -274,21 +318,26 @@ async fn act(
         }
     }
     drop(outcomes);
+    lock(&context.pins).set_acting(false);
     // The next plan counts on the stores alone.
     for (_, claim) in &made {
         seen(context, claim).await;
     }
-    say(plan, &made);
+    say(plan, "claimed", made.iter().map(|(node, _)| *node));
     let pod = |name: &String| by_name.get(name).map(|pod| Arc::clone(pod));
     let nominated = made.iter().flat_map(|(node, claim)| {
         let note = format!("planned onto {} ({})", claim.name_any(), offer_of(node));
+        node.pods.iter().filter_map(pod).map(move |pod| (pod, EventType::Normal, "Nominated", note.clone()))
+    });
+    let there = plan.existing_nodes.iter().flat_map(|node| {
+        let note = format!("planned onto {}, which is there or to come", node.name);
         node.pods.iter().filter_map(pod).map(move |pod| (pod, EventType::Normal, "Nominated", note.clone()))
     });
     let failed = plan
         .unschedulable
         .iter()
         .filter_map(|one| Some((pod(&one.pod)?, EventType::Warning, "FailedScheduling", one.reason.clone())));
-    tell(context, nominated.chain(failed).collect());
+    tell(context, nominated.chain(there).chain(failed).collect());
     failure.map_or(Ok(()), Err)
 }
 
@@ -318,25 +367,29 @@ async fn seen(context: &Context, claim: &NodeClaim) {
     }
 }
 
-/// One line a decision: `2x c7i.2xlarge spot us-east-1b for 31 pods: $0.41/h`.
-fn say(plan: &Plan, made: &[(&PlannedNode, NodeClaim)]) {
-    let mut alike: BTreeMap<(String, String), (usize, usize, f64)> = BTreeMap::new();
-    for (node, _) in made {
-        let entry = alike.entry((node.node_pool.clone(), offer_of(node).to_string())).or_default();
+/// Nodes of one pool and offering: how many, for how many pods, their price together.
+fn alike<'p>(nodes: impl Iterator<Item = &'p PlannedNode>) -> BTreeMap<(&'p str, String), (usize, usize, f64)> {
+    let mut alike: BTreeMap<(&str, String), (usize, usize, f64)> = BTreeMap::new();
+    for node in nodes {
+        let entry = alike.entry((&node.node_pool, offer_of(node).to_string())).or_default();
         *entry = (entry.0 + 1, entry.1 + node.pods.len(), entry.2 + node.hourly_price);
     }
-    for ((pool, offer), (nodes, pods, price)) in alike {
-        info!(nodepool = pool, "claimed {nodes}x {offer} for {pods} pods: ${price:.4}/h");
+    alike
+}
+
+/// One line a decision: `claimed 2x c7i.2xlarge spot us-east-1b for 31 pods: $0.41/h`.
+fn say<'p>(plan: &Plan, done: &str, nodes: impl Iterator<Item = &'p PlannedNode>) {
+    let mut count = 0;
+    for ((pool, offer), (nodes, pods, price)) in alike(nodes) {
+        info!(nodepool = pool, "{done} {nodes}x {offer} for {pods} pods: ${price:.4}/h");
+        count += nodes;
     }
     let summary = &plan.summary;
     let bound = summary.lower_bound.map_or_else(|| "no bound".into(), |bound| format!("bound ${bound:.4}/h"));
     let there: usize = plan.existing_nodes.iter().map(|node| node.pods.len()).sum();
     info!(
         "planned {} pods: {} new nodes for ${:.4}/h, {bound}, {there} pods onto nodes that are there or to come, {} find no place",
-        summary.pods,
-        made.len(),
-        summary.hourly_cost,
-        summary.unschedulable
+        summary.pods, count, summary.hourly_cost, summary.unschedulable
     );
     for one in &plan.unschedulable {
         debug!(pod = one.pod, "no place: {}", one.reason);

@@ -24,10 +24,25 @@ struct Pin {
     ready: Option<Instant>,
 }
 
+/// What became of pins that are over.
+#[derive(Clone, Debug, Default)]
+pub struct Over {
+    /// Pods that wait no longer, each with the place that was planned.
+    pub done: Vec<(String, Place)>,
+}
+
 /// Waiting pods, by uid, with where they are to run.
 #[derive(Clone, Debug, Default)]
 pub struct Pins {
     pods: BTreeMap<String, Pin>,
+    /// Pods that were not bound to a ready place in time: a machine for them is one more than was planned.
+    late: BTreeSet<String>,
+    /// Claims of such machines.
+    extra: BTreeSet<String>,
+    /// Whether the pods that wait were looked at since the program began.
+    begun: bool,
+    /// Whether the claims of a plan are just being made.
+    acting: bool,
     /// Pods that the last plan found no place for.
     unplaced: BTreeSet<String>,
 }
@@ -43,8 +58,44 @@ impl Pins {
         self.pods.get(uid).map(|pin| &pin.place)
     }
 
+    /// The pods that are planned onto a place.
+    pub fn of(&self, place: &Place) -> BTreeSet<String> {
+        self.pods.iter().filter(|(_, pin)| pin.place == *place).map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// The pods that wait were looked at, and those that a plan found a place for are pinned.
+    pub fn set_begun(&mut self) {
+        self.begun = true;
+    }
+
+    /// The claims of a plan are being made, or all of them are made and pinned.
+    pub fn set_acting(&mut self, acting: bool) {
+        self.acting = acting;
+    }
+
+    /// Whether the pins are all that is planned: neither has the program just begun, nor is a plan half acted on.
+    pub fn are_complete(&self) -> bool {
+        self.begun && !self.acting
+    }
+
+    /// Whether one of the pods was planned onto a place that took it, and did not come to run there.
+    pub fn any_late<'a>(&self, mut uids: impl Iterator<Item = &'a str>) -> bool {
+        uids.any(|uid| self.late.contains(uid))
+    }
+
+    /// Takes note of a claim that is one more than was planned.
+    pub fn put_extra(&mut self, claim: &str) {
+        self.extra.insert(claim.to_owned());
+    }
+
+    /// Whether a claim is one more than was planned; asked once, when its machine is launched.
+    pub fn take_extra(&mut self, claim: &str) -> bool {
+        self.extra.remove(claim)
+    }
+
     /// Forgets the pods that are planned onto a claim.
     pub fn release(&mut self, claim: &str) {
+        self.extra.remove(claim);
         self.pods.retain(|_, pin| pin.place != Place::Claim(claim.to_owned()));
     }
 
@@ -55,17 +106,28 @@ impl Pins {
 
     /// Forgets pods that no longer wait, those whose place is gone, and those that were not bound to a ready place in time.
     /// `ready` says whether a place takes pods; `None` that it is gone.
-    pub fn tidy(&mut self, waiting: &BTreeSet<String>, ready: impl Fn(&Place) -> Option<bool>, now: Instant) {
+    pub fn tidy(&mut self, waiting: &BTreeSet<String>, ready: impl Fn(&Place) -> Option<bool>, now: Instant) -> Over {
+        let mut over = Over::default();
+        let late = &mut self.late;
         self.pods.retain(|uid, pin| {
             if !waiting.contains(uid) {
+                over.done.push((uid.clone(), pin.place.clone()));
                 return false;
             }
             match ready(&pin.place) {
                 None => false,
                 Some(false) => true,
-                Some(true) => now.duration_since(*pin.ready.get_or_insert(now)) < PATIENCE,
+                Some(true) => {
+                    let in_time = now.duration_since(*pin.ready.get_or_insert(now)) < PATIENCE;
+                    if !in_time {
+                        late.insert(uid.clone());
+                    }
+                    in_time
+                }
             }
         });
+        late.retain(|uid| waiting.contains(uid));
+        over
     }
 
     /// Takes note of the pods that a plan found no place for.
@@ -98,21 +160,38 @@ mod tests {
         assert!(pins.is_taken(&claim()));
         let begin = Instant::now();
         let both: BTreeSet<String> = ["a".to_owned(), "b".to_owned()].into();
-        pins.tidy(&both, |_| Some(false), begin);
+        let over = pins.tidy(&both, |_| Some(false), begin);
+        assert_eq!(over.done, [("c".to_owned(), Place::Node("n".into()))]);
         assert_eq!(pins.place("c"), None);
+        assert_eq!(pins.of(&claim()), both);
         // Ready from here on.
         pins.tidy(&both, |_| Some(true), begin + PATIENCE);
         pins.tidy(&both, |_| Some(true), begin + PATIENCE + PATIENCE / 2);
         assert!(pins.is_decided("a") && pins.is_decided("b"));
+        assert!(!pins.any_late(["a"].into_iter()));
         pins.tidy(&both, |_| Some(true), begin + 2 * PATIENCE);
         assert!(!pins.is_taken(&claim()));
+        assert!(pins.any_late(["x", "a"].into_iter()) && !pins.any_late(["x"].into_iter()));
         pins.put("a", claim());
-        pins.tidy(&both, |_| None, begin);
+        pins.tidy(&["a".to_owned()].into(), |_| None, begin);
+        assert!(pins.any_late(["a"].into_iter()) && !pins.any_late(["b"].into_iter()));
         assert!(!pins.is_decided("a"));
         pins.put_unplaced(["a".to_owned()].into());
         assert!(pins.is_decided("a"));
         pins.put("a", claim());
+        pins.put_extra("c");
         pins.release("c");
-        assert!(!pins.is_taken(&claim()));
+        assert!(!pins.is_taken(&claim()) && !pins.take_extra("c"));
+    }
+
+    #[test]
+    fn pins_are_complete_between_the_first_plan_and_the_next_one_that_is_acted_on() {
+        let mut pins = Pins::default();
+        assert!(!pins.are_complete());
+        pins.set_acting(true);
+        pins.set_begun();
+        assert!(!pins.are_complete());
+        pins.set_acting(false);
+        assert!(pins.are_complete());
     }
 }

@@ -1,7 +1,10 @@
 //! `supercargo controller --cloud kwok` on the real control plane: machines come when pods wait and go when they don't, and
 //! nothing is lost on the way.
 
+mod binding;
 mod crash;
+mod dry_run;
+mod faults;
 mod operation;
 mod scaling;
 mod stage;

@@ -15,10 +15,19 @@ use super::stage::{Stage, run};
 use crate::fixture::until;
 
 /// What a plain GET brings; empty where nobody listens.
-fn get(address: &str, path: &str) -> String {
+pub fn get(address: &str, path: &str) -> String {
+    request(address, "GET", path, "")
+}
+
+fn request(address: &str, method: &str, path: &str, body: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(address) {
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
         stream.read_to_string(&mut answer).unwrap();
     }
     answer
@@ -68,6 +77,9 @@ fn metrics_and_health_tell_how_it_is() {
         let metrics = controller.address("/metrics").await;
         until("readiness", async || get(&health, "/readyz").starts_with("HTTP/1.1 200").then_some(())).await;
         assert!(get(&health, "/healthz").starts_with("HTTP/1.1 200"));
+        assert!(get(&health, "/log-level").ends_with("supercargo=info,warn\n"));
+        assert!(request(&health, "PUT", "/log-level", "loud").starts_with("HTTP/1.1 400"));
+        assert!(request(&health, "PUT", "/log-level", "debug\n").ends_with("supercargo=debug,warn\n"));
         stage.pool("default", json!({"limits": {"cpu": "100"}})).await;
         stage.deployment("inflate", 2, "1200m", json!({})).await;
         stage.run_pods(2).await;
@@ -88,6 +100,7 @@ fn metrics_and_health_tell_how_it_is() {
         }
         let log = controller.log();
         assert!(log.contains("claimed 1x m5.xlarge on-demand us-east-1"), "{log}");
+        assert!(log.contains("DEBUG"), "{log}");
     });
 }
 

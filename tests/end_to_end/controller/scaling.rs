@@ -96,6 +96,42 @@ fn a_pods_labels_and_taints_get_it_a_node_of_the_pool_that_has_them() {
 }
 
 #[test]
+fn pods_that_ask_for_a_gpu_get_machines_that_have_one_and_no_others_do() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        let gpus = json!({"template": {"spec": {
+            "taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
+            "requirements": [
+                {"key": "karpenter.k8s.aws/instance-gpu-name", "operator": "In", "values": ["t4"]},
+                {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+            ],
+        }}});
+        stage.pool("gpu", gpus).await;
+        let asks = json!({"spec": {
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "containers": [{"name": "main", "image": "nothing", "resources": {
+                "requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "1"}}}],
+        }});
+        stage.deployment("train", 2, "500m", asks).await;
+        stage.deployment("plain", 3, "1200m", json!({})).await;
+        stage.run_pods(5).await;
+        let nodes = stage.nodes().await;
+        let (with, without): (Vec<_>, Vec<_>) =
+            nodes.iter().partition(|node| label(*node, "karpenter.k8s.aws/instance-gpu-name") == "t4");
+        let devices = with.iter().map(|node| {
+            let allocatable = node.status.as_ref().unwrap().allocatable.as_ref().unwrap();
+            allocatable["nvidia.com/gpu"].0.parse::<u32>().unwrap()
+        });
+        assert_eq!(devices.sum::<u32>(), 2);
+        assert_eq!(without.len(), 1);
+        let on_gpus = stage.running().await;
+        assert_eq!(on_gpus.iter().filter(|name| with.iter().any(|node| node.name_any() == **name)).count(), 2);
+        stage.whole(nodes.len()).await;
+    });
+}
+
+#[test]
 fn the_limits_of_a_pool_are_not_passed_while_machines_start() {
     run(async |stage| {
         // Machines that take their time: the second batch finds claims without nodes.

@@ -1,7 +1,7 @@
 //! A control plane of its own for one test of the controller, which acts on all of a cluster.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -109,11 +109,16 @@ impl Drop for Controller {
 impl Stage {
     /// A controller of its own that plans quickly.
     pub fn controller(&self, arguments: &[&str]) -> Controller {
+        self.controller_as(&self.control_plane.kubeconfig(), &[&["--cloud", "kwok"], arguments].concat())
+    }
+
+    /// One with the rights of a kubeconfig.
+    pub fn controller_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Controller {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let log = self.control_plane.state().folder.join(format!("controller-{number}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_supercargo"))
-            .args(["controller", "--cloud", "kwok", "--metrics-port", "0", "--health-probe-port", "0"])
+            .args(["controller", "--metrics-port", "0", "--health-probe-port", "0"])
             .args([
                 "--batch-idle-duration",
                 "200ms",
@@ -123,7 +128,7 @@ impl Stage {
                 "2s",
                 "--kubeconfig",
             ])
-            .arg(self.control_plane.kubeconfig())
+            .arg(kubeconfig)
             .args(arguments)
             .env_remove("KUBECONFIG")
             .stdin(Stdio::null())

@@ -110,6 +110,30 @@ fn who_forbids_disruption_stays_until_the_grace_period_of_the_node_is_over() {
 }
 
 #[test]
+fn who_forbids_disruption_for_a_time_is_evicted_when_it_is_over() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        let annotated = json!({"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "12s"}}});
+        stage.deployment("busy", 1, "1200m", annotated).await;
+        stage.run_pods(1).await;
+        let begin = Instant::now();
+        stage.whole(1).await;
+        let claim = only_claim(&stage).await.name_any();
+        stage.all::<NodeClaim>().delete(&claim, &DeleteParams::default()).await.unwrap();
+        until("the old claim to go", async || {
+            stage.all::<NodeClaim>().get_opt(&claim).await.unwrap().is_none().then_some(())
+        })
+        .await;
+        // The pod's own clock, in whole seconds, began when its kubelet took it.
+        let taken = begin.elapsed();
+        assert!(taken >= Duration::from_secs(9) && taken < Duration::from_secs(25), "{taken:?}");
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+    });
+}
+
+#[test]
 fn empty_nodes_end_no_faster_than_budgets_allow_and_not_where_it_is_forbidden() {
     run(async |stage| {
         let _controller = stage.controller(&[]);

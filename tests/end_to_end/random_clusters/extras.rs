@@ -143,6 +143,6 @@ fn make_admissible(spec: &mut PodSpec) {
         let claim = &mut template.spec;
         claim.access_modes.get_or_insert_with(|| vec!["ReadWriteOnce".to_owned()]);
         let size = BTreeMap::from([("storage".to_owned(), Quantity("1Gi".to_owned()))]);
-        claim.resources.get_or_insert_with(|| VolumeResourceRequirements { requests: Some(size), limits: None });
+        claim.resources.get_or_insert(VolumeResourceRequirements { requests: Some(size), limits: None });
     }
 }

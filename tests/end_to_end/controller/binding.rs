@@ -1,0 +1,169 @@
+//! Pods of a plan come to run where they were planned, or where kube-scheduler wants them, and no node stays closed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::operation::get;
+use super::stage::{Controller, Stage, condition, run};
+use crate::fixture::until;
+
+/// Three workloads of different sizes, of which a plan leaves little room on its nodes.
+const WORKLOADS: [(&str, u32, &str); 3] = [("small", 14, "300m"), ("middle", 12, "700m"), ("large", 10, "1200m")];
+const PODS: usize = 36;
+
+async fn workloads(stage: &Stage) {
+    for (name, replicas, cpu) in WORKLOADS {
+        stage.deployment(name, replicas, cpu, json!({})).await;
+    }
+}
+
+/// The node of each pod that runs.
+async fn places(stage: &Stage) -> BTreeMap<String, String> {
+    let pods = stage.pods().list(&ListParams::default()).await.unwrap().items;
+    pods.into_iter().filter_map(|pod| Some((pod.name_any(), pod.spec?.node_name?))).collect()
+}
+
+/// The claim that each pod was last planned onto, as the events tell.
+async fn planned(stage: &Stage) -> BTreeMap<String, String> {
+    let events = Api::<k8s_openapi::api::events::v1::Event>::default_namespaced(stage.client.clone());
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    let nominated = events.into_iter().filter(|event| event.reason.as_deref() == Some("Nominated"));
+    nominated
+        .filter_map(|event| {
+            let claim = event.note?.strip_prefix("planned onto ")?.split(' ').next()?.to_owned();
+            Some((event.regarding?.name?, claim))
+        })
+        .collect()
+}
+
+/// Requests by which the controller, who uses the administrator's kubeconfig, wrote a subresource of pods.
+fn writes(stage: &Stage, verb: &str, subresource: &str) -> Vec<Value> {
+    let mut log = stage.control_plane.audit_log().unwrap();
+    log.retain(|event| {
+        let object = &event["objectRef"];
+        event["verb"] == verb
+            && object["resource"] == "pods"
+            && object["subresource"] == subresource
+            && event["user"]["username"] == "admin"
+    });
+    log
+}
+
+/// Waits until a line of the metrics says so much.
+async fn metric(controller: &Controller, line: &str) {
+    let address = controller.address("/metrics").await;
+    until(line, async || get(&address, "/metrics").lines().any(|one| one == line).then_some(())).await;
+}
+
+fn is_held(node: &Node) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.into_iter().any(|taint| taint.key == "supercargo.dev/plan" && taint.effect == "NoSchedule")
+}
+
+#[test]
+fn every_pod_of_a_plan_is_bound_where_it_was_planned() {
+    run(async |stage| {
+        workloads(&stage).await;
+        stage.pool("default", json!({})).await;
+        let controller = stage.sole_controller(&[]);
+        stage.run_pods(PODS).await;
+        let planned = until("an event for each pod", async || {
+            let planned = planned(&stage).await;
+            (planned.len() == PODS).then_some(planned)
+        })
+        .await;
+        assert_eq!(places(&stage).await, planned);
+        let claims = stage.claims().await;
+        stage.whole(claims.len()).await;
+        for node in stage.nodes().await {
+            assert!(!is_held(&node), "{}", node.name_any());
+        }
+        metric(&controller, &format!("supercargo_pods_bound_as_planned_total {PODS}")).await;
+        metric(&controller, "supercargo_pods_bound_elsewhere_total 0").await;
+        metric(&controller, "supercargo_extra_nodes_total 0").await;
+        let told = get(&controller.address("/metrics").await, "/metrics");
+        let value = |name: &str| {
+            let line = told.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split(' ').next_back().unwrap().parse::<f64>().unwrap()
+        };
+        let (planned, realised) = (value("supercargo_planned_cost_total"), value("supercargo_realised_cost_total"));
+        assert!(planned > 0.0 && (planned - realised).abs() < 1e-9, "{planned} {realised}");
+        until("the bindings in the audit log", async || {
+            (writes(&stage, "create", "binding").len() == PODS).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn kube_scheduler_decides_alone_if_it_is_told_to() {
+    run(async |stage| {
+        workloads(&stage).await;
+        stage.pool("default", json!({})).await;
+        let _controller = stage.sole_controller(&["--bind", "off"]);
+        stage.run_pods(PODS).await;
+        for claim in stage.claims().await {
+            assert_eq!(claim.spec.template.startup_taints, None, "{}", claim.name_any());
+        }
+        let bound_by_us = writes(&stage, "create", "binding");
+        assert!(bound_by_us.is_empty(), "{bound_by_us:?}");
+    });
+}
+
+#[test]
+fn kube_scheduler_is_told_of_the_plan_if_it_is_to_decide() {
+    run(async |stage| {
+        stage.deployment("inflate", 6, "1200m", json!({})).await;
+        stage.pool("default", json!({})).await;
+        let _controller = stage.sole_controller(&["--bind", "nominate"]);
+        stage.run_pods(6).await;
+        stage.whole(2).await;
+        // One may be told twice: each step may be repeated.
+        let nominated = || -> BTreeSet<String> {
+            writes(&stage, "patch", "status").iter().map(|event| event["objectRef"]["name"].to_string()).collect()
+        };
+        until("six nominations", async || (nominated().len() == 6).then_some(())).await;
+        assert!(writes(&stage, "create", "binding").is_empty());
+    });
+}
+
+/// A volume that nobody makes keeps a node closed; the controller is killed, and the next one knows of no plan.
+#[test]
+fn a_node_that_a_killed_controller_holds_is_opened_by_the_next() {
+    run(async |stage| {
+        let class = json!({
+            "metadata": {"name": "never"}, "provisioner": "example.com/nobody", "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        stage.create(&stage.all::<StorageClass>(), class).await;
+        let claim = json!({
+            "metadata": {"name": "data"},
+            "spec": {
+                "storageClassName": "never", "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        });
+        stage.create(&Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone()), claim).await;
+        let volume = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+        stage.deployment("stateful", 1, "1200m", json!({"spec": {"volumes": volume}})).await;
+        stage.deployment("plain", 2, "1200m", json!({})).await;
+        stage.pool("default", json!({})).await;
+        let first = stage.sole_controller(&[]);
+        // The others do not wait for the one that can't be bound.
+        stage.run_pods(2).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let nodes = stage.nodes().await;
+        assert_eq!(nodes.len(), 1, "{}", first.log());
+        assert!(is_held(&nodes[0]), "{}", first.log());
+        assert_eq!(condition(&stage.claims().await[0], "Initialized"), "Unknown");
+        first.kill();
+        let _second = stage.sole_controller(&["--bind-deadline", "15s"]);
+        stage.whole(1).await;
+        assert!(!is_held(&stage.nodes().await[0]));
+    });
+}
