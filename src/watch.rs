@@ -15,11 +15,13 @@ use tracing::warn;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Keeps a store filled for as long as the future is polled, and tells of each event after it was stored; what a first or
-/// later reading of all objects brings is stored with its `InitDone`.
+/// later reading of all objects brings is stored with its `InitDone`. `thin` takes away what nobody reads, which is most of
+/// the memory of a large cluster.
 pub fn reflect<K>(
     api: Api<K>,
     config: Config,
     writer: Writer<K>,
+    thin: impl Fn(&mut K) + Send + 'static,
     mut tell: impl FnMut(&Event<K>) + Send + 'static,
 ) -> BoxFuture<'static, ()>
 where
@@ -27,9 +29,10 @@ where
 {
     watcher(api, config)
         .default_backoff()
-        .modify(|object| {
+        .modify(move |object| {
             object.managed_fields_mut().clear();
             object.annotations_mut().remove(LAST_APPLIED);
+            thin(object);
         })
         .reflect(writer)
         .for_each(move |event| {

@@ -52,7 +52,7 @@ pub struct Stored {
 /// The first object that can't be planned with, named.
 pub fn of_stored(stored: Stored) -> Result<Loaded, InputError> {
     let place = Place::whole("the cluster");
-    let mut objects = Objects::default();
+    let mut objects = Objects::of_cluster();
     objects.pods = owned(stored.pods, &place);
     objects.nodes = owned(stored.nodes, &place);
     objects.node_pools = stored

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use kube::ResourceExt;
 use supercargo_models::kubernetes::taints::tolerations;
 
@@ -134,6 +134,27 @@ pub fn node_forbids_disruption(node: &Node, now: Timestamp) -> bool {
     do_not_disrupt(value, node.metadata.creation_timestamp.as_ref().map(|time| time.0), now)
 }
 
+/// Takes away what neither planner nor controllers read: what containers run, mount and report.
+pub fn thin(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+            *container = Container {
+                name: std::mem::take(&mut container.name),
+                ports: container.ports.take(),
+                resources: container.resources.take(),
+                restart_policy: container.restart_policy.take(),
+                ..Container::default()
+            };
+        }
+        spec.ephemeral_containers = None;
+    }
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+        status.init_container_statuses = None;
+        status.ephemeral_container_statuses = None;
+    }
+}
+
 /// When pods last came to nodes or left them.
 #[derive(Debug, Default)]
 pub struct PodEvents {
@@ -206,6 +227,31 @@ mod tests {
             }
         }
         serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn what_is_taken_away_changes_no_request_port_or_condition() {
+        let resources = json!({"requests": {"cpu": "1"}});
+        let mut pod = pod(json!({
+            "spec": {
+                "containers": [{"name": "main", "image": "x", "env": [{"name": "A", "value": "b"}],
+                    "ports": [{"containerPort": 80, "hostPort": 80}], "resources": resources}],
+                "initContainers": [{"name": "side", "restartPolicy": "Always", "resources": resources}],
+            },
+            "status": {"containerStatuses": []},
+        }));
+        let before = pod.clone();
+        thin(&mut pod);
+        let (spec, status) = (pod.spec.as_ref().unwrap(), pod.status.as_ref().unwrap());
+        assert_eq!(
+            (&spec.containers[0].image, &spec.containers[0].env, &status.container_statuses),
+            (&None, &None, &None)
+        );
+        assert_eq!(spec.containers[0].ports, before.spec.as_ref().unwrap().containers[0].ports);
+        assert_eq!(spec.init_containers, before.spec.as_ref().unwrap().init_containers);
+        let requests = supercargo_models::kubernetes::requests::pod_requests;
+        assert_eq!(requests(spec).unwrap(), requests(before.spec.as_ref().unwrap()).unwrap());
+        assert!(is_provisionable(&pod));
     }
 
     #[test]

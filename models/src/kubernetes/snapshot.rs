@@ -97,6 +97,13 @@ pub enum PodNames {
     Single(String),
 }
 
+impl PodGroup {
+    /// What an error calls it: where it was read from, and the workload.
+    pub fn describe(&self) -> String {
+        format!("{} ({} {}/{})", self.origin, self.owner.kind, self.namespace, self.owner.name)
+    }
+}
+
 impl PodNames {
     /// How many pods there are.
     pub fn count(&self) -> u32 {

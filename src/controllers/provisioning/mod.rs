@@ -221,9 +221,8 @@ fn question(
         .values()
         .filter_map(|pool| context.cloud.node_class(pool.spec.template.spec.node_class_ref.as_ref()?).ok());
     // Pools of the same class share it.
-    let classes: BTreeMap<[String; 2], serde_json::Value> = classes
-        .map(|class| ([&class["kind"], &class["metadata"]["name"]].map(ToString::to_string), class))
-        .collect();
+    let classes: BTreeMap<[String; 2], serde_json::Value> =
+        classes.map(|class| ([&class["kind"], &class["metadata"]["name"]].map(ToString::to_string), class)).collect();
     let stored = crate::cluster::Stored {
         pods: all,
         nodes,
@@ -305,7 +304,7 @@ async fn act(
         match outcome {
             Ok((node, claim)) => {
                 let uids: Vec<String> = node.pods.iter().filter_map(|name| by_name.get(name)?.uid()).collect();
-                let extra = lock(&context.pins).any_late(uids.iter().map(String::as_str));
+                let extra = lock(&context.pins).all_late(uids.iter().map(String::as_str));
                 if extra {
                     lock(&context.pins).put_extra(&claim.name_any());
                     context.metrics.extra_node();

@@ -78,9 +78,9 @@ impl Pins {
         self.begun && !self.acting
     }
 
-    /// Whether one of the pods was planned onto a place that took it, and did not come to run there.
-    pub fn any_late<'a>(&self, mut uids: impl Iterator<Item = &'a str>) -> bool {
-        uids.any(|uid| self.late.contains(uid))
+    /// Whether all of the pods were planned onto places that took them, and did not come to run there.
+    pub fn all_late<'a>(&self, mut uids: impl Iterator<Item = &'a str>) -> bool {
+        uids.all(|uid| self.late.contains(uid))
     }
 
     /// Takes note of a claim that is one more than was planned.
@@ -168,13 +168,13 @@ mod tests {
         pins.tidy(&both, |_| Some(true), begin + PATIENCE);
         pins.tidy(&both, |_| Some(true), begin + PATIENCE + PATIENCE / 2);
         assert!(pins.is_decided("a") && pins.is_decided("b"));
-        assert!(!pins.any_late(["a"].into_iter()));
+        assert!(!pins.all_late(["a"].into_iter()));
         pins.tidy(&both, |_| Some(true), begin + 2 * PATIENCE);
         assert!(!pins.is_taken(&claim()));
-        assert!(pins.any_late(["x", "a"].into_iter()) && !pins.any_late(["x"].into_iter()));
+        assert!(pins.all_late(["a", "b"].into_iter()) && !pins.all_late(["a", "x"].into_iter()));
         pins.put("a", claim());
         pins.tidy(&["a".to_owned()].into(), |_| None, begin);
-        assert!(pins.any_late(["a"].into_iter()) && !pins.any_late(["b"].into_iter()));
+        assert!(pins.all_late(["a"].into_iter()) && !pins.all_late(["b"].into_iter()));
         assert!(!pins.is_decided("a"));
         pins.put_unplaced(["a".to_owned()].into());
         assert!(pins.is_decided("a"));

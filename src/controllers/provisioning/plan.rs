@@ -1,14 +1,19 @@
 //! The solver, off the async threads: a question in, a plan that the independent checker passed out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::ResourceExt;
 use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::Snapshot;
-use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{VerifyOptions, verify};
-use supercargo_models::planner;
+use supercargo_models::plan::{Plan, Unschedulable};
+use supercargo_models::planner::{self, PlanError};
+use supercargo_models::problem::build::BuildError;
 use supercargo_models::solver::{self, Control};
+use tracing::warn;
 
 use super::super::context::Error;
 use super::super::settings::Settings;
@@ -40,20 +45,130 @@ impl Control for Deadline {
 
 /// Plans within the time budget, and has the plan checked by the checker that shares nothing with the planner.
 ///
+/// The API server takes pods and daemon sets that mean nothing to a scheduler (`Gt` beside a word): they are left out, so
+/// that one of them does not stand in the way of all others, and the pods are told why they find no place.
+///
 /// # Errors
-/// Where an object can't be understood, or the plan breaks a rule: it is not acted on then.
+/// Where another object can't be understood, or the plan breaks a rule: it is not acted on then.
 pub(super) fn plan(question: &Question, settings: &Settings) -> Result<Plan, Error> {
     let Question { snapshot, catalog } = question;
+    let mut snapshot = Cow::Borrowed(snapshot);
+    let mut meaningless = Vec::new();
     let clock = Deadline { start: Instant::now(), budget: settings.time_budget };
-    let plan = planner::plan(snapshot, catalog, &settings.options, &settings.solver, &clock, &solver::solve)
-        .map_err(|error| Error::Object(error.to_string()))?;
+    let mut plan = loop {
+        match planner::plan(&snapshot, catalog, &settings.options, &settings.solver, &clock, &solver::solve) {
+            Ok(plan) => break plan,
+            Err(PlanError::Build(error)) => {
+                warn!("left out, because it can't be understood: {error}");
+                if !leave_out(&error, snapshot.to_mut(), &mut meaningless) {
+                    return Err(Error::Object(error.to_string()));
+                }
+            }
+            Err(error) => return Err(Error::Object(error.to_string())),
+        }
+    };
     let checked = VerifyOptions {
         ignore_weights: settings.options.ignore_weights,
         capacity_types: settings.options.capacity_types.clone(),
     };
-    verify(snapshot, catalog, &checked, &plan).map_err(|broken| {
+    verify(&snapshot, catalog, &checked, &plan).map_err(|broken| {
         let first = broken.first().map(ToString::to_string).unwrap_or_default();
         Error::Object(format!("supercargo failed inside: the plan breaks {} rules, the first: {first}", broken.len()))
     })?;
+    plan.summary.pods += meaningless.len() as u64;
+    plan.summary.unschedulable += meaningless.len() as u64;
+    plan.unschedulable.extend(meaningless);
     Ok(plan)
+}
+
+/// Takes the workload that an error names out of a snapshot; whether there is one. Its pods find no place.
+fn leave_out(error: &BuildError, snapshot: &mut Snapshot, pods: &mut Vec<Unschedulable>) -> bool {
+    let before = (snapshot.pending.len(), snapshot.daemon_sets.len());
+    snapshot.pending.retain(|group| {
+        let stays = group.describe() != error.object;
+        if !stays {
+            let names = (0..group.names.count()).map(|index| group.names.name(index));
+            let pod = |name: String| format!("{}/{name}", group.namespace);
+            pods.extend(names.map(|name| Unschedulable { pod: pod(name), reason: error.problem.clone() }));
+        }
+        stays
+    });
+    let named = |set: &DaemonSet| format!("DaemonSet {}/{}", set.namespace().unwrap_or_default(), set.name_any());
+    snapshot.daemon_sets.retain(|set| named(set) != error.object);
+    before != (snapshot.pending.len(), snapshot.daemon_sets.len())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+    use supercargo_models::catalog::{InstanceType, Offering};
+
+    use super::super::super::settings::Bind;
+    use super::*;
+    use crate::cluster::{Stored, of_stored};
+
+    fn settings() -> Settings {
+        Settings {
+            batch_idle: Duration::ZERO,
+            batch_max: Duration::ZERO,
+            time_budget: Duration::from_secs(60),
+            solver: solver::Settings { iterations: Some(10), ..solver::Settings::default() },
+            options: Default::default(),
+            launch_timeout: Duration::ZERO,
+            registration_timeout: Duration::ZERO,
+            bind: Bind::Off,
+            bind_deadline: Duration::ZERO,
+            dry_run: None,
+            collection_period: Duration::ZERO,
+        }
+    }
+
+    fn wants_cpu_above(words: &str) -> Value {
+        let one = json!({"key": "karpenter.k8s.aws/instance-cpu", "operator": "Gt", "values": [words]});
+        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": [one]}]}}})
+    }
+
+    fn pod(name: &str, affinity: Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "x", "labels": {"app": name}},
+            "spec": {"affinity": affinity, "containers": [{"name": "main", "resources": {"requests": {"cpu": "1"}}}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_means_nothing_to_a_scheduler_does_not_stand_in_the_way_of_others() {
+        let container = json!({"name": "main", "resources": {"requests": {"cpu": "500m"}}});
+        let daemon = json!({"metadata": {"name": "agent", "namespace": "x"}, "spec": {"selector": {},
+            "template": {"spec": {"affinity": wants_cpu_above("all"), "containers": [container]}}}});
+        let pool = json!({"metadata": {"name": "p"}, "spec": {"template": {"spec": {"requirements": []}}}});
+        let stored = Stored {
+            pods: vec![pod("bad", wants_cpu_above("many")), pod("good", wants_cpu_above("1"))],
+            daemon_sets: vec![Arc::new(serde_json::from_value(daemon).unwrap())],
+            node_pools: vec![serde_json::from_value(pool).unwrap()],
+            ..Stored::default()
+        };
+        let offering =
+            Offering { zone: "a".into(), capacity_type: "on-demand".into(), price: 0.1, ..Offering::default() };
+        let instance = InstanceType {
+            name: "m5.large".into(),
+            arch: "amd64".into(),
+            vcpu: 2,
+            memory_mib: 8192,
+            max_pods: 10,
+            labels: [("karpenter.k8s.aws/instance-cpu".to_owned(), "2".to_owned())].into(),
+            offerings: vec![offering],
+            ..InstanceType::default()
+        };
+        let catalog = Arc::new(Catalog { instance_types: vec![instance], ..Catalog::default() });
+        let question = Question { snapshot: of_stored(stored).unwrap().snapshot, catalog };
+        let plan = plan(&question, &settings()).unwrap();
+        assert_eq!(plan.nodes[0].pods, ["x/good"]);
+        assert_eq!((plan.unschedulable.len(), plan.summary.unschedulable), (1, 1));
+        assert_eq!(plan.unschedulable[0].pod, "x/bad");
+        assert!(plan.unschedulable[0].reason.contains("many"), "{}", plan.unschedulable[0].reason);
+    }
 }

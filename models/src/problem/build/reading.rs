@@ -332,7 +332,7 @@ impl Reader<'_> {
     fn profile(&mut self, group: &PodGroup) -> Result<Profile, BuildError> {
         let spec = &group.spec;
         let workload = format!("{} {}/{}", group.owner.kind, group.namespace, group.owner.name);
-        let object = format!("{} ({workload})", group.origin);
+        let object = group.describe();
         let mut ordinal = 0..;
         let mut next = || ordinal.next().unwrap_or_default();
         let failed = |error: RequirementError| BuildError::new(&object, error);
