@@ -24,11 +24,28 @@ const OWN: [&str; 4] = ["cpu", "memory", "pods", "ephemeral-storage"];
 
 /// The claim for a planned node of a pool. With `hold`, its node is to be held for the planned pods.
 pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
+    let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
+    let resources = NodeClaimResources { requests: Some(requests) };
+    let mut claim = of_template(pool, &planned.labels, requirements(planned, pool), Some(resources));
+    claim.annotations_mut().insert(labels::PLANNED.into(), offer_of(planned).to_string());
+    if hold && !needs_devices(planned) {
+        claim.spec.template.startup_taints.get_or_insert_default().push(binding::taint());
+    }
+    claim
+}
+
+/// What the template of a pool says, with labels, requirements and requests of this claim's own.
+fn of_template(
+    pool: &NodePool,
+    chosen: &BTreeMap<String, String>,
+    requirements: Vec<NodeSelectorRequirementWithMinValues>,
+    resources: Option<NodeClaimResources>,
+) -> NodeClaim {
     let template = &pool.spec.template;
     let spec = &template.spec;
     let about = template.metadata.as_ref();
     let mut own = about.and_then(|about| about.labels.clone()).unwrap_or_default();
-    own.extend(planned.labels.clone());
+    own.extend(chosen.clone());
     own.insert(labels::NODE_POOL.into(), pool.name_any());
     if let Some(class) = &spec.node_class_ref {
         own.insert(format!("{}/{}", class.group, class.kind.to_lowercase()), class.name.clone());
@@ -36,16 +53,8 @@ pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
     let mut annotations = about.and_then(|about| about.annotations.clone()).unwrap_or_default();
     annotations.insert(labels::NODE_POOL_HASH.into(), hash::of(pool));
     annotations.insert(labels::NODE_POOL_HASH_VERSION.into(), hash::VERSION.into());
-    annotations.insert(labels::PLANNED.into(), offer_of(planned).to_string());
-    let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
-    let mut asked = crate::api::NodeClaimTemplateSpec { requirements: requirements(planned, pool), ..spec.clone() };
-    if hold && !needs_devices(planned) {
-        asked.startup_taints.get_or_insert_default().push(binding::taint());
-    }
-    let mut claim = NodeClaim::new(
-        "",
-        NodeClaimSpec { template: asked, resources: Some(NodeClaimResources { requests: Some(requests) }) },
-    );
+    let template = crate::api::NodeClaimTemplateSpec { requirements, ..spec.clone() };
+    let mut claim = NodeClaim::new("", NodeClaimSpec { template, resources });
     claim.metadata = ObjectMeta {
         generate_name: Some(format!("{}-", pool.name_any())),
         labels: Some(own),

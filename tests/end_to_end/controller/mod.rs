@@ -3,6 +3,7 @@
 
 mod binding;
 mod crash;
+mod drift;
 mod dry_run;
 mod faults;
 mod operation;
