@@ -77,6 +77,8 @@ pub struct Bells {
     pub urgent: Arc<AtomicBool>,
     /// A node may have to go: it may be empty, or has drifted.
     pub disruption: Arc<Notify>,
+    /// A pool of static capacity may have too few nodes, or too many.
+    pub replicas: Arc<Notify>,
 }
 
 /// The other end of the bells.
@@ -96,8 +98,8 @@ impl Bells {
         let (claims, claims_queue) = unbounded();
         let (nodes, nodes_queue) = unbounded();
         let (pools, pools_queue) = unbounded();
-        let bells =
-            Bells { claims, nodes, pools, batch: Arc::default(), urgent: Arc::default(), disruption: Arc::default() };
+        let (batch, urgent, disruption, replicas) = Default::default();
+        let bells = Bells { claims, nodes, pools, batch, urgent, disruption, replicas };
         (bells, Queues { claims: claims_queue, nodes: nodes_queue, pools: pools_queue })
     }
 
@@ -299,6 +301,7 @@ fn on_claim(stores: &Stores, bells: &Bells, event: &Event<NodeClaim>) {
         bells.pool(pool);
     }
     bells.disruption.notify_one();
+    bells.replicas.notify_one();
     if matches!(event, Event::Delete(_)) {
         // What was planned onto it waits again, and there may be room below the pool's limits.
         bells.batch.notify_one();
@@ -322,4 +325,5 @@ fn on_pool(stores: &Stores, bells: &Bells, generations: &mut BTreeMap<String, Op
     }
     bells.batch.notify_one();
     bells.disruption.notify_one();
+    bells.replicas.notify_one();
 }

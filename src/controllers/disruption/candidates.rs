@@ -81,7 +81,7 @@ pub(super) fn candidates(
 
 /// A claim, and those that are to take its place.
 #[derive(Clone, Debug)]
-pub(super) struct Replacing {
+pub struct Replacing {
     /// The claim that is to go.
     pub old: Arc<NodeClaim>,
     /// Those that come.
@@ -89,7 +89,7 @@ pub(super) struct Replacing {
 }
 
 /// The claims that others are to take the place of, as those say, as far as neither ends already.
-pub(super) fn replacing(claims: &[Arc<NodeClaim>]) -> Vec<Replacing> {
+pub fn replacing(claims: &[Arc<NodeClaim>]) -> Vec<Replacing> {
     let stays = |claim: &&Arc<NodeClaim>| claim.metadata.deletion_timestamp.is_none();
     let mut by_old: BTreeMap<&str, Vec<Arc<NodeClaim>>> = BTreeMap::new();
     for new in claims.iter().filter(stays) {

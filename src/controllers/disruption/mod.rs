@@ -9,10 +9,11 @@ mod drift;
 mod emptiness;
 mod obstacles;
 
+pub use candidates::replacing;
+pub use obstacles::obstacle;
+
 use std::sync::Arc;
 use std::time::Duration;
-
-use tracing::warn;
 
 use super::context::Context;
 use super::provisioning;
@@ -33,12 +34,8 @@ pub async fn run(context: Arc<Context>) {
             continue;
         }
         emptiness::pass(&context).await;
-        match drift.pass(&context).await {
-            Ok(true) => context.bells.disruption.notify_one(),
-            Ok(false) => {}
-            // Someone else changed an object meanwhile.
-            Err(error) if error.code() == Some(409) => context.bells.disruption.notify_one(),
-            Err(error) => warn!("replacing drifted nodes: {error}"),
+        if drift.pass(&context).await {
+            context.bells.disruption.notify_one();
         }
     }
 }

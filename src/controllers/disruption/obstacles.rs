@@ -14,7 +14,7 @@ use crate::api::NodeClaim;
 
 /// What keeps a node from being disrupted just now, of the pods on it, in words. Nothing does where the claim sets an end to
 /// its drain: whoever sets `terminationGracePeriod` wants the node to end in time, whatever its pods say.
-pub(in crate::controllers) fn obstacle(
+pub fn obstacle(
     claim: &NodeClaim,
     pods: &[impl Borrow<Pod>],
     budgets: &[Arc<PodDisruptionBudget>],

@@ -34,6 +34,29 @@ pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
     claim
 }
 
+/// The claim for any node that a pool allows. Where a requirement leaves several values to choose among and the cloud does not
+/// set the label (`given` says of a key whether it does), the node gets the first.
+pub fn unplanned(pool: &NodePool, given: impl Fn(&str) -> bool) -> NodeClaim {
+    let template = &pool.spec.template;
+    let labelled =
+        |key: &str| template.metadata.iter().flat_map(|about| about.labels.iter().flatten()).any(|(own, _)| own == key);
+    let mut requirements = template.spec.requirements.clone();
+    let mut chosen = BTreeMap::new();
+    for one in requirements.iter_mut().filter(|one| one.operator == "In" && !given(&one.key) && !labelled(&one.key)) {
+        if let Some(values) = &mut one.values {
+            values.truncate(1);
+            chosen.extend(values.first().map(|value| (one.key.clone(), value.clone())));
+        }
+    }
+    requirements.push(NodeSelectorRequirementWithMinValues {
+        key: labels::NODE_POOL.into(),
+        operator: "In".into(),
+        values: Some(vec![pool.name_any()]),
+        min_values: None,
+    });
+    of_template(pool, &chosen, requirements, None)
+}
+
 /// What the template of a pool says, with labels, requirements and requests of this claim's own.
 fn of_template(
     pool: &NodePool,
@@ -258,6 +281,21 @@ mod tests {
         assert_eq!(start_up(&node, false), []);
         node.requested.insert("nvidia.com/gpu".into(), "1".into());
         assert_eq!(start_up(&node, true), []);
+    }
+
+    #[test]
+    fn a_claim_without_a_plan_asks_for_what_its_pool_asks_for() {
+        let pool = pool(json!([
+            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m5.large", "m5.xlarge"]},
+            {"key": "team", "operator": "In", "values": ["blue", "red"]},
+            {"key": "tier", "operator": "In", "values": ["db", "web"]},
+        ]));
+        let claim = unplanned(&pool, |key| key == "node.kubernetes.io/instance-type");
+        assert_eq!(values(&claim, "node.kubernetes.io/instance-type"), ["m5.large", "m5.xlarge"]);
+        assert_eq!(values(&claim, "team"), ["blue"]);
+        assert_eq!(values(&claim, "karpenter.sh/nodepool"), ["p"]);
+        assert_eq!((claim.labels()["team"].as_str(), claim.labels()["tier"].as_str()), ("blue", "web"));
+        assert!(claim.spec.resources.is_none());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use batch::Window;
-pub use claim::offer_of;
+pub use claim::{offer_of, unplanned};
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
@@ -225,9 +225,8 @@ fn question(
         .values()
         .filter_map(|pool| context.cloud.node_class(pool.spec.template.spec.node_class_ref.as_ref()?).ok());
     // Pools of the same class share it.
-    let classes: BTreeMap<[String; 2], serde_json::Value> = classes
-        .map(|class| ([&class["kind"], &class["metadata"]["name"]].map(ToString::to_string), class))
-        .collect();
+    let classes: BTreeMap<[String; 2], serde_json::Value> =
+        classes.map(|class| ([&class["kind"], &class["metadata"]["name"]].map(ToString::to_string), class)).collect();
     let stored = crate::cluster::Stored {
         pods: all,
         nodes,

@@ -245,3 +245,88 @@ fn a_node_is_open_again_when_its_replacement_can_not_be_had() {
         stage.whole(1).await;
     });
 }
+
+#[test]
+fn a_machine_that_the_cloud_finds_wrong_has_drifted() {
+    run(async |stage| {
+        let mut pool = one_at_a_time();
+        pool["template"] = json!({"spec": {"requirements": [
+            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE, "m6i.2xlarge"]},
+            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+        ]}});
+        pool["disruption"]["budgets"] = json!([{"nodes": "0", "reasons": ["Drifted"]}]);
+        stage.pool("default", pool).await;
+        stage.deployment("inflate", 2, "1200m", json!({})).await;
+        let first = stage.sole_controller(&[]);
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        // Nothing tells the controller of it: the next one looks at all claims, and it looks again by itself in its time.
+        drop(first);
+        stage.faults(json!({"drift": TYPE, "refuse": TYPE})).await;
+        let _second = stage.sole_controller(&[]);
+        let old = names(&stage).await;
+        until("drift", async || (drift(&stage.claims().await[0]) == "MachineDrifted").then_some(())).await;
+        change(&stage, json!({"disruption": {"budgets": [{"nodes": "1"}]}})).await;
+        replaced_by_retrying(&stage, &old).await;
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        assert_eq!(label(&stage.nodes().await[0], "node.kubernetes.io/instance-type"), "m6i.2xlarge");
+    });
+}
+
+/// The same as `replaced`, where the first replacement is refused.
+async fn replaced_by_retrying(stage: &Stage, old: &BTreeSet<String>) {
+    until("the old claims to go", async || {
+        let claims = stage.claims().await;
+        claims.iter().all(|claim| !old.contains(&claim.name_any())).then_some(())
+    })
+    .await;
+}
+
+/// Killed between any two of its writes: the next controller ends the old node once, and buys nothing twice.
+#[test]
+fn a_controller_that_dies_after_any_of_its_writes_replaces_a_node_once() {
+    run(async |stage| {
+        let mut pool = one_at_a_time();
+        // What comes is empty until the old node is drained.
+        pool["disruption"]["consolidateAfter"] = json!("0s");
+        stage.pool("default", pool).await;
+        stage.deployment("inflate", 2, "1200m", json!({})).await;
+        let first = stage.sole_controller(&[]);
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        drop(first);
+        let is_replaced = async |team: &str| {
+            let claims = stage.claims().await;
+            assert!(claims.len() <= 2, "{} claims", claims.len());
+            let [claim] = claims.as_slice() else { return false };
+            let alone = stage.nodes().await.len() == 1 && stage.machines().await.len() == 1;
+            alone
+                && label(claim, "team") == team
+                && condition(claim, "Ready") == "True"
+                && stage.running().await.len() == 2
+        };
+        let mut died = 0;
+        for writes in 1.. {
+            let argument = writes.to_string();
+            let name = format!("team-{writes}");
+            let mut dying = stage.sole_controller(&["--die-after-writes", &argument]);
+            change(&stage, team(&name)).await;
+            let has_died = until("the end of it", async || match dying.has_ended() {
+                true => Some(true),
+                false => is_replaced(&name).await.then_some(false),
+            })
+            .await;
+            drop(dying);
+            let next = stage.sole_controller(&[]);
+            until("the node to be replaced", async || is_replaced(&name).await.then_some(())).await;
+            drop(next);
+            died += u32::from(has_died);
+            if !has_died {
+                break;
+            }
+        }
+        println!("died {died} times");
+        assert!(died >= 12, "died {died} times");
+    });
+}

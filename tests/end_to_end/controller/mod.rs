@@ -9,4 +9,5 @@ mod faults;
 mod operation;
 mod scaling;
 mod stage;
+mod static_capacity;
 mod termination;
