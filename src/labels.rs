@@ -38,6 +38,8 @@ pub const NODE_POOL_HASH_VERSION: &str = "karpenter.sh/nodepool-hash-version";
 pub const TERMINATION_TIME: &str = "karpenter.sh/nodeclaim-termination-timestamp";
 /// The offering that a claim was planned with: `m7i.large spot us-east-1a`.
 pub const PLANNED: &str = "supercargo.dev/planned-offering";
+/// On a claim that is to take the place of another one: that one's name.
+pub const REPLACES: &str = "supercargo.dev/replaces";
 
 /// Taint of a node whose claim has not found it yet.
 pub const UNREGISTERED: &str = "karpenter.sh/unregistered";

@@ -84,7 +84,8 @@ pub trait CloudProvider: Send + Sync {
     /// a while: one that came meanwhile ends the next wait at once.
     async fn interruption(&self);
 
-    /// Why a claim's machine is no longer what its class asks for; `None` where it is.
+    /// Why a claim's machine is no longer what its class asks for, as the reason of a condition (`AMIDrift`); `None` where it
+    /// is. Asked whenever a claim is looked at, so the answer is to be at hand.
     ///
     /// # Errors
     /// If the cloud does not answer, or [`CloudError::NotFound`].

@@ -15,6 +15,8 @@ pub const INITIALIZED: &str = "Initialized";
 pub const READY: &str = "Ready";
 /// The node has rested long enough to be taken away.
 pub const CONSOLIDATABLE: &str = "Consolidatable";
+/// The node is no longer what its pool or class asks for.
+pub const DRIFTED: &str = "Drifted";
 /// All pods that can be moved have left the node.
 pub const DRAINED: &str = "Drained";
 /// All volumes of those pods have left it, too.

@@ -46,6 +46,8 @@ pub struct Context {
     pub disrupting: Mutex<BTreeSet<String>>,
     /// The decision that a dry run told last.
     pub rehearsed: Mutex<String>,
+    /// Held by whoever counts the nodes of a pool of static capacity and makes more of them.
+    pub static_turn: tokio::sync::Mutex<()>,
     /// What was asked for.
     pub settings: Settings,
     /// What is counted.

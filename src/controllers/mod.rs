@@ -4,7 +4,8 @@
 //!   watches ──> stores ─┬─> provisioning   pods that wait: batch, snapshot, plan, claims
 //!   (one a      (what   ├─> lifecycle      a claim: launched, registered, initialized, rested
 //!    kind)      is so)  ├─> termination    a claim or node that ends: drained, ended, gone
-//!      │                ├─> disruption     nodes that are not needed, under budgets
+//!      │                ├─> disruption     nodes that are not needed, or not what they should be, under budgets
+//!      │                ├─> static         so many nodes as a pool's replicas say
 //!      └─> bells ──────>├─> pools          what a pool has, its fingerprint
 //!          (who looks   ├─> interruption   machines that the cloud takes back
 //!           again)      └─> garbage        what lost its other half
@@ -27,6 +28,7 @@ mod pods;
 mod pools;
 mod provisioning;
 mod settings;
+mod static_capacity;
 mod stores;
 mod taints;
 mod termination;
@@ -78,6 +80,7 @@ pub async fn run(
         refused: Mutex::default(),
         disrupting: Mutex::default(),
         rehearsed: Mutex::default(),
+        static_turn: tokio::sync::Mutex::default(),
         settings,
         metrics,
         recorder,
@@ -98,6 +101,7 @@ pub async fn run(
         futures::join!(
             provisioning::run(Arc::clone(&context)),
             disruption::run(Arc::clone(&context)),
+            static_capacity::run(Arc::clone(&context)),
             garbage::run(Arc::clone(&context)),
             interruption::run(Arc::clone(&context)),
             apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),

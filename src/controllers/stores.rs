@@ -1,8 +1,10 @@
 //! What the controllers know of the cluster: one watch a kind, and a bell for whoever has to look again.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -23,6 +25,9 @@ use super::pods::{self, PodEvents};
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
 use crate::watch::reflect;
+
+/// How long a watch is given to bring what was written.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All objects that matter, as the watches last saw them.
 #[derive(Clone, Debug)]
@@ -70,8 +75,10 @@ pub struct Bells {
     pub batch: Arc<Notify>,
     /// What was planned can't be had: the next plan is not to wait for more pods.
     pub urgent: Arc<AtomicBool>,
-    /// A node may be empty.
-    pub empty: Arc<Notify>,
+    /// A node may have to go: it may be empty, or has drifted.
+    pub disruption: Arc<Notify>,
+    /// A pool of static capacity may have too few nodes, or too many.
+    pub replicas: Arc<Notify>,
 }
 
 /// The other end of the bells.
@@ -91,8 +98,8 @@ impl Bells {
         let (claims, claims_queue) = unbounded();
         let (nodes, nodes_queue) = unbounded();
         let (pools, pools_queue) = unbounded();
-        let bells =
-            Bells { claims, nodes, pools, batch: Arc::default(), urgent: Arc::default(), empty: Arc::default() };
+        let (batch, urgent, disruption, replicas) = Default::default();
+        let bells = Bells { claims, nodes, pools, batch, urgent, disruption, replicas };
         (bells, Queues { claims: claims_queue, nodes: nodes_queue, pools: pools_queue })
     }
 
@@ -157,12 +164,13 @@ impl Stores {
             move |event| on_claim(&known, &ring, event),
         ));
         let (known, ring) = (stores.clone(), bells.clone());
+        let mut generations = BTreeMap::new();
         watches.push(reflect(
             Api::all(client.clone()),
             Config::default(),
             pools_writer,
             |_| {},
-            move |event| on_pool(&known, &ring, event),
+            move |event| on_pool(&known, &ring, &mut generations, event),
         ));
         (stores, join_all(watches).map(drop).boxed())
     }
@@ -209,6 +217,27 @@ impl Stores {
     /// The pool that a claim belongs to.
     pub fn pool_of(&self, claim: &NodeClaim) -> Option<Arc<NodePool>> {
         self.pools.get(&ObjectRef::new(claim.labels().get(labels::NODE_POOL)?))
+    }
+
+    /// The claim whose place a claim is to take, as long as that one is there.
+    pub fn replaced_by(&self, claim: &NodeClaim) -> Option<Arc<NodeClaim>> {
+        self.claims.get(&ObjectRef::new(claim.annotations().get(labels::REPLACES)?))
+    }
+
+    /// Claims that are to take a claim's place, without those that end.
+    pub fn replacements_of(&self, claim: &NodeClaim) -> Vec<Arc<NodeClaim>> {
+        self.claims.state_filter(|other| {
+            other.metadata.deletion_timestamp.is_none()
+                && other.annotations().get(labels::REPLACES) == claim.metadata.name.as_ref()
+        })
+    }
+
+    /// Waits until the watches have brought what was just written, but not for ever.
+    pub async fn brought(&self, what: impl Fn(&Stores) -> bool) {
+        let begin = Instant::now();
+        while !what(self) && begin.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The pods on a node.
@@ -276,22 +305,37 @@ fn on_claim(stores: &Stores, bells: &Bells, event: &Event<NodeClaim>) {
     if let Some(node) = stores.node_of(claim) {
         bells.node(&node.name_any());
     }
+    // A node whose replacement has failed is open again.
+    if let Some(node) = stores.replaced_by(claim).and_then(|old| stores.node_of(&old)) {
+        bells.node(&node.name_any());
+    }
     if let Some(pool) = claim.labels().get(labels::NODE_POOL) {
         bells.pool(pool);
     }
-    bells.empty.notify_one();
+    bells.disruption.notify_one();
+    bells.replicas.notify_one();
     if matches!(event, Event::Delete(_)) {
         // What was planned onto it waits again, and there may be room below the pool's limits.
         bells.batch.notify_one();
     }
 }
 
-fn on_pool(stores: &Stores, bells: &Bells, event: &Event<NodePool>) {
+fn on_pool(stores: &Stores, bells: &Bells, generations: &mut BTreeMap<String, Option<i64>>, event: &Event<NodePool>) {
     match event {
-        Event::Apply(pool) | Event::Delete(pool) => bells.pool(&pool.name_any()),
+        Event::Apply(pool) | Event::Delete(pool) => {
+            let name = pool.name_any();
+            bells.pool(&name);
+            // What its claims are to be, and how long they rest; its status changes with each of them.
+            let generation = pool.metadata.generation;
+            if generations.insert(name.clone(), generation) != Some(generation) {
+                let own = stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
+                own.iter().for_each(|claim| bells.claim(claim));
+            }
+        }
         Event::InitDone => stores.pools.state().iter().for_each(|pool| bells.pool(&pool.name_any())),
         Event::Init | Event::InitApply(_) => return,
     }
     bells.batch.notify_one();
-    bells.empty.notify_one();
+    bells.disruption.notify_one();
+    bells.replicas.notify_one();
 }

@@ -37,6 +37,9 @@ pub struct Metrics {
     launches_refused: Family<Labels, Counter>,
     evictions: Counter,
     allowed_disruptions: Family<Labels, Gauge>,
+    eligible: Family<Labels, Gauge>,
+    decisions: Family<Labels, Counter>,
+    replacements_failed: Family<Labels, Counter>,
     usage: Family<Labels, Float>,
     limit: Family<Labels, Float>,
     queue: Gauge,
@@ -75,6 +78,9 @@ impl Default for Metrics {
             launches_refused: Family::default(),
             evictions: Counter::default(),
             allowed_disruptions: Family::default(),
+            eligible: Family::default(),
+            decisions: Family::default(),
+            replacements_failed: Family::default(),
             usage: Family::default(),
             limit: Family::default(),
             queue: Gauge::default(),
@@ -107,6 +113,12 @@ impl Default for Metrics {
         registry.register("supercargo_pods_evicted", "Pods evicted from nodes that ended", all.evictions.clone());
         let name = "karpenter_nodepools_allowed_disruptions";
         registry.register(name, "Nodes that budgets allow to be disrupted at once", all.allowed_disruptions.clone());
+        let name = "karpenter_voluntary_disruption_eligible_nodes";
+        registry.register(name, "Nodes that may be disrupted, by reason", all.eligible.clone());
+        let name = "karpenter_voluntary_disruption_decisions";
+        registry.register(name, "Nodes that were deleted or replaced, by reason", all.decisions.clone());
+        let name = "karpenter_voluntary_disruption_queue_failures";
+        registry.register(name, "Replacements that did not come", all.replacements_failed.clone());
         registry.register("karpenter_nodepools_usage", "What a pool's nodes have together", all.usage.clone());
         registry.register("karpenter_nodepools_limit", "The most that a pool's nodes may have", all.limit.clone());
         registry.register("karpenter_scheduler_queue_depth", "Pods that wait to be planned", all.queue.clone());
@@ -255,6 +267,22 @@ impl Metrics {
         self.allowed_disruptions.get_or_create(&labels).set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
+    /// How many nodes may be disrupted for a reason, whatever budgets say.
+    pub fn disruption_eligible(&self, reason: &str, nodes: usize) {
+        let labels = vec![("reason", reason.to_lowercase())];
+        self.eligible.get_or_create(&labels).set(i64::try_from(nodes).unwrap_or(i64::MAX));
+    }
+
+    /// A node is to be disrupted: `delete` or `replace`.
+    pub fn disruption_decided(&self, decision: &str, reason: &str) {
+        self.decisions.get_or_create(&decided(decision, reason)).inc();
+    }
+
+    /// What was to take a node's place did not come.
+    pub fn replacement_failed(&self, reason: &str) {
+        self.replacements_failed.get_or_create(&decided("replace", reason)).inc();
+    }
+
     /// What a pool's nodes have together, beside its limits.
     pub fn pool(&self, pool: &NodePool, usage: &BTreeMap<String, Quantity>) {
         let set = |family: &Family<Labels, Float>, amounts: &BTreeMap<String, Quantity>| {
@@ -274,6 +302,10 @@ impl Metrics {
 
 fn pool_label<K: ResourceExt>(object: &K) -> (&'static str, String) {
     ("nodepool", object.labels().get(labels::NODE_POOL).cloned().unwrap_or_default())
+}
+
+fn decided(decision: &str, reason: &str) -> Labels {
+    vec![("decision", decision.to_owned()), ("reason", reason.to_lowercase())]
 }
 
 fn of_claim(claim: &NodeClaim) -> Labels {

@@ -28,6 +28,8 @@ pub struct Faults {
     pub notice: Duration,
     /// Prices in dollars an hour that hold in place of the catalogue's; the last that names an offering.
     pub prices: Vec<(Pattern, f64)>,
+    /// Offerings whose machines have drifted.
+    pub drifted: Vec<Pattern>,
 }
 
 impl Default for Faults {
@@ -40,6 +42,7 @@ impl Default for Faults {
             interrupted: Vec::new(),
             notice: NOTICE,
             prices: Vec::new(),
+            drifted: Vec::new(),
         }
     }
 }
@@ -61,7 +64,7 @@ pub enum FaultError {
     #[error("{0:?} is no price; expected INSTANCE-TYPE/ZONE/CAPACITY-TYPE and dollars an hour, with a space between")]
     Price(String),
     /// A key that means nothing.
-    #[error("{0:?} is not known; there are bootDelay, refuse, fail, neverBoot, interrupt, notice and prices")]
+    #[error("{0:?} is not known; there are bootDelay, refuse, fail, neverBoot, interrupt, notice, prices and drift")]
     Key(String),
 }
 
@@ -91,6 +94,11 @@ impl Faults {
         self.refused.iter().any(|pattern| pattern.matches(offer))
     }
 
+    /// Whether machines of an offering have drifted.
+    pub fn drifts(&self, offer: &Offer) -> bool {
+        self.drifted.iter().any(|pattern| pattern.matches(offer))
+    }
+
     /// Whether a machine of the offering is to be taken back.
     pub fn interrupts(&self, offer: &Offer) -> bool {
         self.interrupted.iter().any(|pattern| pattern.matches(offer))
@@ -114,7 +122,8 @@ impl Faults {
         catalog
     }
 
-    /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse` and `interrupt` with one pattern a line,
+    /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse`, `interrupt` and `drift` with one pattern a
+    /// line,
     /// `notice: 2m`, `prices` with a pattern and a price a line, `fail` with the words of the failure, `neverBoot: "true"`.
     ///
     /// # Errors
@@ -129,6 +138,7 @@ impl Faults {
                 "notice" => faults.notice = duration("notice", value)?,
                 "refuse" => faults.refused = lines(value).map(str::parse).collect::<Result<_, _>>()?,
                 "interrupt" => faults.interrupted = lines(value).map(str::parse).collect::<Result<_, _>>()?,
+                "drift" => faults.drifted = lines(value).map(str::parse).collect::<Result<_, _>>()?,
                 "prices" => faults.prices = lines(value).map(price).collect::<Result<_, _>>()?,
                 "fail" => faults.failure = Some(value.clone()).filter(|words| !words.is_empty()),
                 "neverBoot" => faults.never_boots = value.trim() == "true",
@@ -173,7 +183,7 @@ mod tests {
     fn patterns_name_offerings() {
         for hit in ["m5.large/us-east-1a/spot", "m5.large", "*/us-east-1a", "*/*/spot"] {
             let faults = Faults { refused: vec![hit.parse().unwrap()], ..Faults::default() };
-            assert!(faults.refuses(&offer()), "{hit}");
+            assert!(faults.refuses(&offer()) && !faults.drifts(&offer()), "{hit}");
         }
         for miss in ["m5.xlarge", "*/us-east-1b", "m5.large/us-east-1a/on-demand"] {
             let faults = Faults { refused: vec![miss.parse().unwrap()], ..Faults::default() };

@@ -30,12 +30,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use super::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy, choices};
+use super::{ClaimKey, CloudError, CloudProvider, Machine, Offer, RepairPolicy, choices};
 use crate::api::{KWOKNodeClass, NodeClaim};
+use crate::labels;
 use crate::watch::reflect;
 
 /// Name of the ConfigMap that says what is to go wrong.
 pub const FAULTS: &str = "supercargo-kwok";
+/// Why a machine of an offering that is to drift has drifted.
+const DRIFTED: &str = "MachineDrifted";
 /// API group and kind of its node classes.
 const CLASS: (&str, &str) = ("karpenter.kwok.sh", "KWOKNodeClass");
 
@@ -346,9 +349,15 @@ impl CloudProvider for Kwok {
         serde_json::to_value(&*self.class(Some(reference))?).map_err(|error| failed(&error))
     }
 
-    async fn drifted(&self, _claim: &NodeClaim) -> Result<Option<String>, CloudError> {
-        // Its classes say nothing that a machine could drift from.
-        Ok(None)
+    async fn drifted(&self, claim: &NodeClaim) -> Result<Option<String>, CloudError> {
+        // Its classes say nothing that a machine could drift from, so only who asks for it gets it.
+        let label = |key: &str| claim.labels().get(key).cloned().unwrap_or_default();
+        let offer = Offer {
+            instance_type: label(labels::INSTANCE_TYPE),
+            zone: label(labels::ZONE),
+            capacity_type: label(labels::CAPACITY_TYPE),
+        };
+        Ok(self.behaviour()?.drifts(&offer).then(|| DRIFTED.to_owned()))
     }
 
     fn repair_policies(&self) -> Vec<RepairPolicy> {

@@ -1,6 +1,41 @@
-//! Taking nodes away that are not needed, as fast as their pools' budgets allow.
+//! Taking nodes away that are not needed, and replacing those that are not what they should be, as fast as their pools'
+//! budgets allow.
+//!
+//! One after the other, in Karpenter's order: empty nodes, then those that have drifted.
 
 mod budgets;
+mod candidates;
+mod drift;
 mod emptiness;
+mod obstacles;
 
-pub use emptiness::run;
+pub use candidates::replacing;
+pub use obstacles::obstacle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::provisioning;
+
+/// How often to look without having been told: schedules of budgets begin and end untold.
+const PERIOD: Duration = Duration::from_secs(10);
+/// Changes that come so soon after each other are looked at together.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Disrupts nodes for ever.
+pub async fn run(context: Arc<Context>) {
+    let mut drift = drift::Drift::default();
+    loop {
+        let _ = tokio::time::timeout(PERIOD, context.bells.disruption.notified()).await;
+        tokio::time::sleep(PAUSE).await;
+        // A pod that is yet to be planned may need what is empty now; after a restart that is every pod that waits.
+        if !provisioning::is_settled(&context) {
+            continue;
+        }
+        emptiness::pass(&context).await;
+        if drift.pass(&context).await {
+            context.bells.disruption.notify_one();
+        }
+    }
+}

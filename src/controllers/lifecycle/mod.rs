@@ -4,10 +4,12 @@
 //!   created ──> Launched ──> Registered ──> Initialized = Ready ──> Consolidatable ──> deleted ──> (termination)
 //!               the cloud    the node       the node is ready,       it has rested
 //!               has it       has joined     nothing keeps pods off
+//!                  └──────────── Drifted, as soon as it is not what its pool asks for ────┘
 //! ```
 //!
 //! Each step looks at what is there, does at most what is missing, and may be repeated from any point.
 
+mod drift;
 mod expiry;
 mod initialization;
 mod launch;
@@ -59,6 +61,9 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
         }
         return launch::launch(&claim, &context, now).await;
     }
+    if drift::observe(&claim, &context, now).await? {
+        return Ok(Action::await_change());
+    }
     if !conditions::is_true(&claim, REGISTERED) {
         let launched = conditions::true_since(&claim, LAUNCHED);
         if let Some(late) = late(launched, settings.registration_timeout, now) {
@@ -70,7 +75,8 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
         return initialization::initialize(&claim, &context, now).await;
     }
     let rested = rest::rest(&claim, &context, now).await?;
-    Ok(rested.into_iter().chain(expires).min().map_or_else(Action::await_change, Action::requeue))
+    let soonest = rested.into_iter().chain(expires).fold(drift::PERIOD, Duration::min);
+    Ok(Action::requeue(soonest))
 }
 
 /// How long something takes that began then, if that is longer than it may.

@@ -45,7 +45,7 @@ pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -
     };
     write(claim, context, conditions, fields.into()).await?;
     if rested == Rest::Over {
-        context.bells.empty.notify_one();
+        context.bells.disruption.notify_one();
     }
     Ok(again)
 }

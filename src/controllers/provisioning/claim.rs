@@ -24,11 +24,51 @@ const OWN: [&str; 4] = ["cpu", "memory", "pods", "ephemeral-storage"];
 
 /// The claim for a planned node of a pool. With `hold`, its node is to be held for the planned pods.
 pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
+    let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
+    let resources = NodeClaimResources { requests: Some(requests) };
+    let mut claim = of_template(pool, &planned.labels, requirements(planned, pool), Some(resources));
+    claim.annotations_mut().insert(labels::PLANNED.into(), offer_of(planned).to_string());
+    if hold && !needs_devices(planned) {
+        claim.spec.template.startup_taints.get_or_insert_default().push(binding::taint());
+    }
+    claim
+}
+
+/// The claim for any node that a pool allows. Where a requirement leaves several values to choose among and the cloud does not
+/// set the label (`given` says of a key whether it does), the node gets the first.
+pub fn unplanned(pool: &NodePool, given: impl Fn(&str) -> bool) -> NodeClaim {
+    let template = &pool.spec.template;
+    let labelled =
+        |key: &str| template.metadata.iter().flat_map(|about| about.labels.iter().flatten()).any(|(own, _)| own == key);
+    let mut requirements = template.spec.requirements.clone();
+    let mut chosen = BTreeMap::new();
+    for one in requirements.iter_mut().filter(|one| one.operator == "In" && !given(&one.key) && !labelled(&one.key)) {
+        if let Some(values) = &mut one.values {
+            values.truncate(1);
+            chosen.extend(values.first().map(|value| (one.key.clone(), value.clone())));
+        }
+    }
+    requirements.push(NodeSelectorRequirementWithMinValues {
+        key: labels::NODE_POOL.into(),
+        operator: "In".into(),
+        values: Some(vec![pool.name_any()]),
+        min_values: None,
+    });
+    of_template(pool, &chosen, requirements, None)
+}
+
+/// What the template of a pool says, with labels, requirements and requests of this claim's own.
+fn of_template(
+    pool: &NodePool,
+    chosen: &BTreeMap<String, String>,
+    requirements: Vec<NodeSelectorRequirementWithMinValues>,
+    resources: Option<NodeClaimResources>,
+) -> NodeClaim {
     let template = &pool.spec.template;
     let spec = &template.spec;
     let about = template.metadata.as_ref();
     let mut own = about.and_then(|about| about.labels.clone()).unwrap_or_default();
-    own.extend(planned.labels.clone());
+    own.extend(chosen.clone());
     own.insert(labels::NODE_POOL.into(), pool.name_any());
     if let Some(class) = &spec.node_class_ref {
         own.insert(format!("{}/{}", class.group, class.kind.to_lowercase()), class.name.clone());
@@ -36,16 +76,8 @@ pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
     let mut annotations = about.and_then(|about| about.annotations.clone()).unwrap_or_default();
     annotations.insert(labels::NODE_POOL_HASH.into(), hash::of(pool));
     annotations.insert(labels::NODE_POOL_HASH_VERSION.into(), hash::VERSION.into());
-    annotations.insert(labels::PLANNED.into(), offer_of(planned).to_string());
-    let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
-    let mut asked = crate::api::NodeClaimTemplateSpec { requirements: requirements(planned, pool), ..spec.clone() };
-    if hold && !needs_devices(planned) {
-        asked.startup_taints.get_or_insert_default().push(binding::taint());
-    }
-    let mut claim = NodeClaim::new(
-        "",
-        NodeClaimSpec { template: asked, resources: Some(NodeClaimResources { requests: Some(requests) }) },
-    );
+    let template = crate::api::NodeClaimTemplateSpec { requirements, ..spec.clone() };
+    let mut claim = NodeClaim::new("", NodeClaimSpec { template, resources });
     claim.metadata = ObjectMeta {
         generate_name: Some(format!("{}-", pool.name_any())),
         labels: Some(own),
@@ -249,6 +281,21 @@ mod tests {
         assert_eq!(start_up(&node, false), []);
         node.requested.insert("nvidia.com/gpu".into(), "1".into());
         assert_eq!(start_up(&node, true), []);
+    }
+
+    #[test]
+    fn a_claim_without_a_plan_asks_for_what_its_pool_asks_for() {
+        let pool = pool(json!([
+            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m5.large", "m5.xlarge"]},
+            {"key": "team", "operator": "In", "values": ["blue", "red"]},
+            {"key": "tier", "operator": "In", "values": ["db", "web"]},
+        ]));
+        let claim = unplanned(&pool, |key| key == "node.kubernetes.io/instance-type");
+        assert_eq!(values(&claim, "node.kubernetes.io/instance-type"), ["m5.large", "m5.xlarge"]);
+        assert_eq!(values(&claim, "team"), ["blue"]);
+        assert_eq!(values(&claim, "karpenter.sh/nodepool"), ["p"]);
+        assert_eq!((claim.labels()["team"].as_str(), claim.labels()["tier"].as_str()), ("blue", "web"));
+        assert!(claim.spec.resources.is_none());
     }
 
     #[test]

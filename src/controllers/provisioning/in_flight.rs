@@ -74,7 +74,7 @@ fn grow_up(node: &mut Node, claim: &NodeClaim) {
 }
 
 /// Keeps new pods off a node.
-fn close(node: &mut Node) {
+pub(super) fn close(node: &mut Node) {
     node.spec.get_or_insert_default().unschedulable = Some(true);
 }
 

@@ -7,6 +7,7 @@ mod batch;
 mod claim;
 pub mod hold;
 mod in_flight;
+pub mod moving;
 mod pins;
 mod plan;
 mod rehearsal;
@@ -17,13 +18,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use batch::Window;
-use claim::offer_of;
+pub use claim::{offer_of, unplanned};
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use kube::api::PostParams;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
+use moving::Without;
 pub use pins::{Pins, Place};
 use plan::Question;
 use supercargo_models::plan::{Plan, PlannedNode};
@@ -165,7 +167,7 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         );
         return Ok(());
     }
-    let question = question(context, &waiting, &pools)?;
+    let question = question(context, &waiting, &pools, &Without::default())?;
     let started = Instant::now();
     let shared = Arc::clone(context);
     let plan = tokio::task::spawn_blocking(move || plan::plan(&question, &shared.settings))
@@ -190,11 +192,12 @@ fn ready_pools(context: &Context) -> BTreeMap<String, Arc<NodePool>> {
     ready.into_iter().map(|pool| (pool.name_any(), pool)).collect()
 }
 
-/// All that a plan is made from, as it is now.
+/// All that a plan is made from, as it is now, but for the nodes that are thought away.
 fn question(
     context: &Context,
     waiting: &[Arc<Pod>],
     pools: &BTreeMap<String, Arc<NodePool>>,
+    without: &Without,
 ) -> Result<Question, Error> {
     let stores = &context.stores;
     let full = context.cloud.catalog();
@@ -203,9 +206,10 @@ fn question(
         None => Arc::clone(&full),
     };
     let claims = stores.claims.state();
-    let nodes = in_flight::nodes(&stores.nodes.state(), &claims, &full);
-    let mut all: Vec<Pod> =
-        stores.pods.state_filter(|pod| pods::node_of(pod).is_some()).iter().map(|pod| (**pod).clone()).collect();
+    let mut nodes = in_flight::nodes(&stores.nodes.state(), &claims, &full);
+    nodes.iter_mut().filter(|node| without.closes(&node.name_any())).for_each(in_flight::close);
+    let stays = |pod: &Pod| pods::node_of(pod).is_some() && !without.moves(pod);
+    let mut all: Vec<Pod> = stores.pods.state_filter(stays).iter().map(|pod| (**pod).clone()).collect();
     let pins = lock(&context.pins);
     for pod in stores.pods.state_filter(pods::is_unplaced) {
         let place = pod.uid().and_then(|uid| pins.place(&uid).cloned());

@@ -128,13 +128,19 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
     Ok(Action::await_change())
 }
 
-/// A node that is not ending: a taint of ours that says otherwise is from a controller that died before it came to it.
+/// A node that is not ending: a taint of ours that says otherwise is from a controller that died before it came to it, or
+/// from a replacement that failed.
 async fn keep(node: &Node, claim: Option<&NodeClaim>, context: &Context) -> Result<Action, Error> {
     let there = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    if !there.iter().any(|taint| taint.key == labels::DISRUPTED) {
+        return Ok(Action::await_change());
+    }
     let stale = claim.is_some_and(|claim| {
-        claim.metadata.deletion_timestamp.is_none() && !lock(&context.disrupting).contains(&claim.name_any())
+        claim.metadata.deletion_timestamp.is_none()
+            && !lock(&context.disrupting).contains(&claim.name_any())
+            && context.stores.replacements_of(claim).is_empty()
     });
-    if stale && there.iter().any(|taint| taint.key == labels::DISRUPTED) {
+    if stale {
         let patch = json!({"spec": {"taints": taints::without(there, labels::DISRUPTED)}});
         context.patch_node(node, patch).await?;
     }

@@ -3,9 +3,11 @@
 
 mod binding;
 mod crash;
+mod drift;
 mod dry_run;
 mod faults;
 mod operation;
 mod scaling;
 mod stage;
+mod static_capacity;
 mod termination;

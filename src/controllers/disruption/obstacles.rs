@@ -1,0 +1,134 @@
+//! What pods say against the end of their node: <https://karpenter.sh/docs/concepts/disruption/#pod-level-controls>.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
+use supercargo_models::kubernetes::requirements::Selector;
+
+use super::super::pods;
+use crate::api::NodeClaim;
+
+/// What keeps a node from being disrupted just now, of the pods on it, in words. Nothing does where the claim sets an end to
+/// its drain: whoever sets `terminationGracePeriod` wants the node to end in time, whatever its pods say.
+pub fn obstacle(
+    claim: &NodeClaim,
+    pods: &[impl Borrow<Pod>],
+    budgets: &[Arc<PodDisruptionBudget>],
+    now: Timestamp,
+) -> Option<String> {
+    if claim.spec.template.termination_grace_period.is_some() {
+        return None;
+    }
+    pods.iter().map(Borrow::borrow).find_map(|pod: &Pod| {
+        let name = || format!("pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
+        if pods::forbids_disruption(pod, now) {
+            return Some(format!("{} has the annotation karpenter.sh/do-not-disrupt", name()));
+        }
+        if !pods::is_drainable(pod, now) || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let mut own = budgets.iter().filter(|budget| selects(budget, pod));
+        let blocked = own.clone().find(|budget| is_exhausted(budget, pod));
+        match (blocked, own.nth(1)) {
+            (Some(budget), _) => Some(format!("{} may not be evicted: {}", name(), described(budget))),
+            // The Eviction API refuses such a pod (https://kubernetes.io/docs/concepts/workloads/pods/disruptions/).
+            (None, Some(_)) => Some(format!("{} has several disruption budgets", name())),
+            (None, None) => None,
+        }
+    })
+}
+
+fn described(budget: &PodDisruptionBudget) -> String {
+    format!("the disruption budget {} allows no more", budget.name_any())
+}
+
+/// Without a selector it is for no pod, with an empty one for all of its namespace.
+fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    budget.namespace() == pod.namespace()
+        && selector.and_then(|selector| Selector::new(selector).ok()).is_some_and(|one| one.matches(pod.labels()))
+}
+
+/// Whether a budget lets none of its pods go now. One that always lets sick pods go does not count for those.
+fn is_exhausted(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+    let lets_sick_go = budget.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_deref());
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    if lets_sick_go == Some("AlwaysAllow") && !is_ready {
+        return false;
+    }
+    budget.status.as_ref().is_none_or(|status| status.disruptions_allowed.unwrap_or_default() <= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn claim(period: Value) -> NodeClaim {
+        serde_json::from_value(json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim", "metadata": {"name": "c"},
+            "spec": {
+                "nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": [],
+                "terminationGracePeriod": period,
+            },
+        }))
+        .unwrap()
+    }
+
+    fn pod(annotations: Value, ready: &str) -> Arc<Pod> {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "x", "labels": {"app": "web"}, "annotations": annotations},
+            "spec": {"containers": []},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        }))
+        .map(Arc::new)
+        .unwrap()
+    }
+
+    fn budget(name: &str, app: Value, allowed: i32, policy: &str) -> Arc<PodDisruptionBudget> {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "x"},
+            "spec": {"selector": {"matchLabels": app}, "unhealthyPodEvictionPolicy": policy},
+            "status": {
+                "disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1,
+            },
+        }))
+        .map(Arc::new)
+        .unwrap()
+    }
+
+    fn says(pod: Arc<Pod>, budgets: &[Arc<PodDisruptionBudget>]) -> Option<String> {
+        obstacle(&claim(Value::Null), &[pod], budgets, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn annotations_and_exhausted_budgets_are_obstacles() {
+        let plain = || pod(json!({}), "True");
+        assert_eq!(says(plain(), &[]), None);
+        let annotated = pod(json!({"karpenter.sh/do-not-disrupt": "true"}), "True");
+        assert!(says(Arc::clone(&annotated), &[]).unwrap().contains("do-not-disrupt"));
+        assert_eq!(obstacle(&claim(json!("1h")), &[annotated], &[], Timestamp::UNIX_EPOCH), None);
+        let web = || json!({"app": "web"});
+        assert_eq!(says(plain(), &[budget("a", web(), 1, "IfHealthyBudget")]), None);
+        assert!(says(plain(), &[budget("a", web(), 0, "IfHealthyBudget")]).unwrap().contains("budget a"));
+        assert!(says(plain(), &[budget("a", json!({}), 0, "IfHealthyBudget")]).is_some());
+        assert_eq!(says(plain(), &[budget("a", json!({"app": "db"}), 0, "IfHealthyBudget")]), None);
+        let two = [budget("a", web(), 1, "IfHealthyBudget"), budget("b", json!({}), 1, "IfHealthyBudget")];
+        assert!(says(plain(), &two).unwrap().contains("several"));
+    }
+
+    #[test]
+    fn a_budget_may_let_sick_pods_go() {
+        let sick = || pod(json!({}), "False");
+        assert!(says(sick(), &[budget("a", json!({}), 0, "IfHealthyBudget")]).is_some());
+        assert_eq!(says(sick(), &[budget("a", json!({}), 0, "AlwaysAllow")]), None);
+        assert!(says(pod(json!({}), "True"), &[budget("a", json!({}), 0, "AlwaysAllow")]).is_some());
+    }
+}
