@@ -12,6 +12,9 @@ use crate::problem::{BinSource, Problem, Solution};
 use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings, Status};
 
+/// Whether pods that are planned for themselves still have nothing to do with others in the pools that they come to.
+pub(super) type Apart<'f, 'a> = dyn Fn(&Answer<'a>) -> bool + 'f;
+
 impl<'a> Planner<'a> {
     /// The nodes that are there alone, if they hold every pod: nothing is cheaper, and no empty node will come.
     pub(super) fn standing_only(
@@ -46,28 +49,39 @@ impl<'a> Planner<'a> {
     ///
     /// Nodes that are packed tighter in the end than before may leave room in heavier pools for what went to lighter ones:
     /// then it is taken back and solved once more.
-    pub(super) fn solve_levels(&self, model: &Rc<Model<'a>>, parts: Vec<Part>, control: &dyn Control) -> Answer<'a> {
+    ///
+    /// `None` where `apart` has no use for the pools that the pods come to, before time is spent on them.
+    pub(super) fn solve_levels(
+        &self,
+        model: &Rc<Model<'a>>,
+        parts: Vec<Part>,
+        apart: &Apart<'_, 'a>,
+        control: &dyn Control,
+    ) -> Option<Answer<'a>> {
         let several = parts.iter().any(|part| model.weights(part.form).len() > 1);
         if self.settings.method == Method::Greedy {
-            return self.descend(model, parts, None, self.settings, control);
+            return Some(self.descend(model, parts, None, self.settings, control));
         }
         if !several {
             let built = self.assemble(model, &parts, false);
             let outcome = (self.solve)(&built.problem, self.settings, control);
-            return Answer { model: Rc::clone(model), built, existing_only: false, outcome };
+            return Some(Answer { model: Rc::clone(model), built, existing_only: false, outcome });
         }
         let first = self.descend(model, parts, None, self.settings, control);
         let first = self.raised(&first).unwrap_or(first);
+        if !apart(&first) {
+            return None;
+        }
         let solved = self.solve_from(&first, &Slice::of(control, SETTLED));
-        let Some(raised) = self.raised(&solved) else { return solved };
+        let Some(raised) = self.raised(&solved).filter(|raised| apart(raised)) else { return Some(solved) };
         let again = self.solve_from(&raised, control);
         if self.raised(&again).is_none() {
-            return again;
+            return Some(again);
         }
         // What leaves less room stands, beside the bound that holds for both.
         let solution = raised.outcome.solution;
         let status = Status::of(again.built.problem.cost(&solution), again.outcome.lower_bound);
-        Answer { outcome: Outcome { solution, status, ..again.outcome }, ..again }
+        Some(Answer { outcome: Outcome { solution, status, ..again.outcome }, ..again })
     }
 
     /// The same problem solved, beginning with what is known.
@@ -132,7 +146,7 @@ impl<'a> Planner<'a> {
             let mut next = next_parts(model, &built, &outcome);
             if next.is_some() && settings.method != Method::Greedy && !control.exhausted() {
                 let settings = Settings { start, ..settings.clone() };
-                outcome = (self.solve)(&built.problem, &settings, &Slice::of(control, 0.12));
+                outcome = (self.solve)(&built.problem, &settings, &Slice::of(control, 0.08));
                 next = next_parts(model, &built, &outcome);
             }
             let now = waiting(&built, &outcome);
@@ -151,7 +165,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The part of the time after which pools are looked at once more for room that has become free.
-const SETTLED: f64 = 0.75;
+const SETTLED: f64 = 0.85;
 
 /// A control that has no time: the greedy answers.
 pub(super) struct NoTime;

@@ -110,7 +110,8 @@ impl<'a> Planner<'a> {
             self.barred.clear();
         }
         let wishes = model.preferences().clone();
-        self.plan_team(&model, options, model.parts(), &wishes, control)
+        let alone = self.plan_team(&model, options, model.parts(), &wishes, &|_| true, control)?;
+        alone.ok_or_else(|| PlanError::Solver("pods that are all there are have others beside them".to_owned()))
     }
 }
 
@@ -163,7 +164,7 @@ pub fn problem(
     let planner = Planner { snapshot, catalog, settings: &settings, solve, barred: BTreeSet::new() };
     let model = planner.model(&bare)?;
     let parts = model.parts();
-    Ok(planner.solve_levels(&Rc::new(model), parts, control).built)
+    Ok(planner.descend(&Rc::new(model), parts, None, &settings, control).built)
 }
 
 fn bare(options: &Options) -> Options {

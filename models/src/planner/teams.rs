@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::levels::NoTime;
+use super::levels::{Apart, NoTime};
 use super::preferences::{Honoured, honour, parts_by_weight, weights};
 use super::transfer::transfer;
 use super::{Answer, PlanError, Planner};
@@ -163,6 +163,8 @@ impl<'a> Planner<'a> {
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by(|left, right| shares[*left].total_cmp(&shares[*right]));
         let mut answers: Vec<Honoured<'a>> = Vec::new();
+        // By pod: weight of the pools it is planned in, by its team or by the greedy until then.
+        let mut planned = weights(&teams.greedy.model, &teams.greedy.built);
         for (at, team) in order.iter().copied().enumerate() {
             let left: f64 = order[at..].iter().map(|team| shares[*team]).sum();
             let slice = Slice::of(control, if left > 0.0 { shares[team] / left } else { 1.0 });
@@ -173,25 +175,36 @@ impl<'a> Planner<'a> {
                 cost: others().map(|other| other.dollars).sum(),
                 bound: others().map(|other| other.bound).sum(),
             };
-            let answer = self.plan_team(model, options, std::mem::take(&mut parts[team]), &wishes[team], &beside)?;
+            let apart = |answer: &Answer<'a>| {
+                let mut both = planned.clone();
+                both.extend(weights(&answer.model, &answer.built));
+                parts_by_weight(model, &both).is_some_and(|parts| add_up(model.assemble(&parts, false), teams))
+            };
+            let parts = std::mem::take(&mut parts[team]);
+            // All of the time would be lost if their plans did not add up in the end.
+            let Some(answer) = self.plan_team(model, options, parts, &wishes[team], &apart, &beside)? else {
+                return Ok(None);
+            };
+            planned.extend(weights(&answer.answer.model, &answer.answer.built));
             costs[team] = Cost::of(&answer.answer);
             answers.push(answer);
         }
         self.together(model, options, teams, answers)
     }
 
-    /// Levels, then preferences, of the pods of some parts.
+    /// Levels, then preferences, of the pods of some parts; `None` where they come to pools that `apart` has no use for.
     pub(super) fn plan_team(
         &self,
         model: &Rc<Model<'a>>,
         options: &Options,
         parts: Vec<Part>,
         wishes: &BTreeSet<Preference>,
+        apart: &Apart<'_, 'a>,
         control: &dyn Control,
-    ) -> Result<Honoured<'a>, PlanError> {
+    ) -> Result<Option<Honoured<'a>>, PlanError> {
         let first = Slice::of(control, if wishes.is_empty() { 1.0 } else { super::BARE });
-        let without = self.solve_levels(model, parts, &first);
-        honour(self, options, without, wishes, control)
+        let Some(without) = self.solve_levels(model, parts, apart, &first) else { return Ok(None) };
+        honour(self, options, without, wishes, control).map(Some)
     }
 
     /// The answers of all teams as one of the whole.

@@ -1,5 +1,6 @@
 //! From a problem to a solution: anytime, with a proven bound, and never worse than the greedy.
 
+mod blocks;
 pub mod bound;
 pub mod columns;
 pub mod complete;

@@ -62,7 +62,8 @@ pub(crate) fn apart(problem: &Problem) -> Vec<Vec<usize>> {
 }
 
 impl<'a> Part<'a> {
-    fn new(whole: &'a Problem, shapes: Vec<usize>) -> Self {
+    /// The problem of some shapes, ascending, alone.
+    pub(super) fn new(whole: &'a Problem, shapes: Vec<usize>) -> Self {
         let own: ShapeSet = shapes.iter().copied().collect();
         let bins: Vec<usize> = (0..whole.bins.len())
             .filter(|bin| whole.bins[*bin].admits.ones().any(|shape| own.contains(shape)))
@@ -231,12 +232,12 @@ fn subset(numbers: &[usize], set: &FixedBitSet) -> FixedBitSet {
 }
 
 /// Disjoint sets of shapes, each known by its least one.
-struct Groups {
+pub(super) struct Groups {
     parent: Vec<usize>,
 }
 
 impl Groups {
-    fn new(shapes: usize) -> Self {
+    pub(super) fn new(shapes: usize) -> Self {
         Groups { parent: (0..shapes).collect() }
     }
 
@@ -248,7 +249,7 @@ impl Groups {
         shape
     }
 
-    fn unite(&mut self, shapes: impl Iterator<Item = usize>) {
+    pub(super) fn unite(&mut self, shapes: impl Iterator<Item = usize>) {
         let mut known = None;
         for shape in shapes.filter(|shape| *shape < self.parent.len()).collect::<Vec<_>>() {
             let shape = self.least(shape);
@@ -261,7 +262,7 @@ impl Groups {
     }
 
     /// The sets, by their least shapes.
-    fn members(mut self) -> Vec<Vec<usize>> {
+    pub(super) fn members(mut self) -> Vec<Vec<usize>> {
         let mut sets = std::collections::BTreeMap::<usize, Vec<usize>>::new();
         for shape in 0..self.parent.len() {
             sets.entry(self.least(shape)).or_default().push(shape);

@@ -9,7 +9,7 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::slice::Slice;
-use super::{Control, Progress, Settings, bound, complete, cover, dive, enumerate, improve, integer, mix};
+use super::{Control, Progress, Settings, blocks, bound, complete, cover, dive, enumerate, improve, integer, mix};
 use super::{fluid, sequence};
 use crate::problem::{Problem, Solution};
 
@@ -259,7 +259,7 @@ fn placeable(problem: &Problem, shape: usize) -> bool {
 
 /// Bound, columns and integer phases for a problem. With a `gap` the first solution places every unit and the bound
 /// counts; without, units may stay unplaced and only the solution does.
-fn search<'a>(
+pub(super) fn search<'a>(
     problem: &'a Problem,
     first: &Solution,
     gap: Option<f64>,
@@ -334,6 +334,11 @@ fn search<'a>(
     }
     if let Some(gap) = gap {
         enumerate::close(&state, &columns, &pricing, settings, &Slice::of(control, 0.02))?;
+        if state.done(gap) {
+            return Ok(state);
+        }
+        blocks::better(&state, gap, settings, &Slice::of(control, 0.5))?;
+        stages.end("blocks");
         if state.done(gap) {
             return Ok(state);
         }

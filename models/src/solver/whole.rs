@@ -10,11 +10,11 @@ use super::{Control, greedy};
 use crate::problem::{Problem, ShapeSet};
 
 /// One node that might be opened.
-struct Node {
-    bin: usize,
+pub(super) struct Node {
+    pub(super) bin: usize,
     open: usize,
     /// Shape and its column.
-    holds: Vec<(usize, usize)>,
+    pub(super) holds: Vec<(usize, usize)>,
 }
 
 /// The integer program of a problem. Every bin may be opened as often as there are units that it admits, as its number
@@ -26,16 +26,7 @@ pub fn export(problem: &Problem) -> LinearModel {
     let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
     let master = Master::new(problem, &demand);
     let affordable = affordable(problem);
-    let mut model = LinearModel { title: title(problem), ..LinearModel::default() };
-    for row in &master.rows {
-        model.row(plain_name(&row.name), (row.lower, row.upper), Vec::new());
-    }
-    for extra in &master.extras {
-        let column = model.column(plain_name(&extra.name), extra.cost, (extra.lower, extra.upper), extra.integer);
-        for &(row, factor) in &extra.terms {
-            model.rows[row].terms.push((column, factor));
-        }
-    }
+    let mut model = without_nodes(&master, title(problem));
     for (bin, &affordable) in affordable.iter().enumerate() {
         let units: u32 = problem.bins[bin].admits.ones().map(|shape| demand[shape]).sum();
         let copies = problem.bins[bin].max_count.unwrap_or(u32::MAX).min(units).min(affordable);
@@ -51,6 +42,41 @@ pub fn export(problem: &Problem) -> LinearModel {
         }
     }
     model.rows.retain(|row| !row.terms.is_empty());
+    model
+}
+
+/// The program over nodes that are all bought: what is left over costs `worth` of each unit. The nodes come with it.
+pub(super) fn filled(master: &Master, nodes: &[(usize, u32)], worth: &[f64]) -> (LinearModel, Vec<Node>) {
+    let mut model = without_nodes(master, "Units on nodes that are bought".to_owned());
+    for (column, &worth) in model.columns.iter_mut().zip(worth) {
+        column.cost = worth;
+    }
+    let mut opened = Vec::new();
+    for &(bin, copies) in nodes {
+        for copy in 0..copies {
+            let node = add_node(&mut model, master, bin, copy);
+            add_rules(&mut model, master.problem, &node);
+            let open = &mut model.columns[node.open];
+            (open.cost, open.lower) = (0.0, 1.0);
+            opened.push(node);
+        }
+    }
+    model.rows.retain(|row| !row.terms.is_empty());
+    (model, opened)
+}
+
+/// The rows of the master problem with the columns that are no patterns.
+fn without_nodes(master: &Master, title: String) -> LinearModel {
+    let mut model = LinearModel { title, ..LinearModel::default() };
+    for row in &master.rows {
+        model.row(plain_name(&row.name), (row.lower, row.upper), Vec::new());
+    }
+    for extra in &master.extras {
+        let column = model.column(plain_name(&extra.name), extra.cost, (extra.lower, extra.upper), extra.integer);
+        for &(row, factor) in &extra.terms {
+            model.rows[row].terms.push((column, factor));
+        }
+    }
     model
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::Axis;
 
-use crate::problem::{Problem, Rules, ShapeSet};
+use crate::problem::{Pattern, Problem, Rules, ShapeSet};
 use crate::solver::fluid::whole::Whole;
 
 /// A problem with one bin for each class of bins. Rules about the domains that the bins of a class differ in are left
@@ -36,6 +36,12 @@ impl<'a> Classes<'a> {
         let members = group(whole, bins, &merged);
         let problem = merge(whole, &members, &merged);
         Classes { whole, problem, members }
+    }
+
+    /// A pattern on the bin of a class; `None` for a bin without one.
+    pub fn pattern(&self, pattern: &Pattern) -> Option<Pattern> {
+        let class = self.members.iter().position(|members| members.contains(&(pattern.bin as usize)))?;
+        Some(Pattern { bin: class as u32, counts: pattern.counts.clone() })
     }
 
     /// The nodes of a mix by class, and in the end those of bins without one, in one number, so that none is lost.

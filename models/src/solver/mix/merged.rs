@@ -6,12 +6,16 @@
 //! raise the bound. Rules about the domains that the bins of a class differ in are left out, so it is one of the whole
 //! problem. The mixes are shared out over the bins of their classes, packed evenly and bettered.
 
+use std::cell::Cell;
+
+use super::assign::{self, assign, share_out};
 use super::classes::Classes;
 use super::cuts::Mixes;
-use super::pack::Packed;
+use super::pack::{Fitted, Packed, fitted, held};
 use super::pour::{Pour, Poured};
 use super::{MOST, Search, bought, middle};
-use crate::problem::Problem;
+use crate::problem::{Pattern, Problem};
+use crate::solver::blocks::blocks;
 use crate::solver::columns::Pricing;
 use crate::solver::columns::master::{Master, dollars};
 use crate::solver::fluid::dive::{Worth, dive};
@@ -37,6 +41,11 @@ pub(super) struct Merged<'s, 'a> {
     fluid: Fluid,
     /// What is known of mixes of bins, said of classes.
     worths: Vec<Worth>,
+    pricing: &'s Pricing<'a>,
+    /// Whether all is one block; several are packed one by one, not here.
+    alone: bool,
+    /// The patterns that are known, on the bins of classes.
+    patterns: Vec<Pattern>,
     /// What a unit of each resource is worth, in billionths of a dollar an hour.
     prices: &'s [f64],
     settings: &'s Settings,
@@ -50,6 +59,8 @@ impl<'s, 'a> Merged<'s, 'a> {
     pub fn new(
         state: &'s State<'a>,
         mixes: &Mixes,
+        patterns: &[Pattern],
+        pricing: &'s Pricing<'a>,
         prices: &'s [f64],
         settings: &'s Settings,
         control: &dyn Control,
@@ -65,7 +76,17 @@ impl<'s, 'a> Merged<'s, 'a> {
         };
         state.offer_bound(bound::rounded(problem, fluid.bound));
         let worths = mixes.worths(&classes.members);
-        Ok(Some(Merged { state, classes, demand, fluid, worths, prices, settings }))
+        let alone = blocks(problem).len() < 2;
+        let patterns = patterns.iter().filter_map(|pattern| classes.pattern(pattern)).collect();
+        Ok(Some(Merged { state, classes, demand, fluid, worths, pricing, alone, patterns, prices, settings }))
+    }
+
+    /// Whether mixes are so small that they can be packed unit by unit.
+    pub fn fine(&self) -> bool {
+        let held = |class: usize| {
+            self.fluid.nodes[class].ceil() * self.classes.problem.bins[class].admits.count_ones(..) as f64
+        };
+        (0..self.fluid.nodes.len()).map(held).sum::<f64>() <= assign::MOST as f64
     }
 
     /// Betters the incumbent by mixes that a dive through the relaxation makes whole.
@@ -110,14 +131,47 @@ impl<'s, 'a> Merged<'s, 'a> {
             return Ok(());
         }
         let pour = Pour::new(&master, &pricing, &mixes.bins, &middle(&fluid.nodes, &mixes.bins))?;
+        let slow = Cell::new(false);
         let pack = |mix: &[u32], poured: &Poured| {
             let nodes = mix.iter().copied().enumerate().filter(|(_, nodes)| *nodes > 0).collect();
             let whole = Whole { nodes, poured: poured.units.clone() };
+            // Fractions of patterns say more than what is poured, as long as they are found soon.
+            if self.fine() && !slow.get() {
+                let problem = held(&classes.problem, mix);
+                match fitted(&problem, &master, &self.patterns, settings, &Slice::of(control, 0.15))? {
+                    Fitted::Lacking(duals) => return Ok(Packed::Lacking(duals)),
+                    Fitted::Stopped => slow.set(true),
+                    Fitted::Fits(_) => {}
+                }
+            }
+            if self.fine() && (!self.alone || self.assign(&whole, control)?) {
+                return Ok(Packed::Offered);
+            }
             Ok(if self.offer(&whole, control) { Packed::Offered } else { Packed::Stopped })
         };
         let known = || classes.counts(&bought(&state.solution()));
         let (master, pricing) = (&master, &pricing);
-        Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, known: &known }.close(gap)
+        let fine = self.fine();
+        let mut search =
+            Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, fine, known: &known };
+        if fine && !self.alone {
+            return search.run(0.0, false, gap).map(drop);
+        }
+        search.close(gap)
+    }
+
+    /// Packs a mix of classes unit by unit and offers what comes of it; whether it holds everything.
+    fn assign(&self, mix: &Whole, control: &dyn Control) -> Result<bool, HighsError> {
+        let Merged { state, prices, settings, .. } = self;
+        let slice = Slice::of(control, 0.5);
+        let members = &self.classes.members;
+        let classes: Vec<(&[usize], u32)> =
+            mix.nodes.iter().map(|&(class, copies)| (members[class].as_slice(), copies)).collect();
+        let shared = share_out(state.problem, self.pricing, &classes, settings, &Slice::of(&slice, 0.3))?;
+        let nodes = shared.unwrap_or_else(|| self.classes.evenly(mix).nodes);
+        let Some(partial) = assign(state.problem, &nodes, prices, settings, &slice)? else { return Ok(false) };
+        state.offer(complete::complete(state.problem, &partial, Some(prices), control), "mix");
+        Ok(partial.unplaced.iter().all(|units| *units == 0))
     }
 
     /// Packs a mix of classes, betters it while its nodes are held and then without, and offers what comes of it; false

@@ -8,6 +8,7 @@
 //! Before that, a dive through the fluid relaxation proposes mixes that are packed at once.
 //! The page `formulations/mix.md` has the mathematics.
 
+mod assign;
 mod classes;
 mod cuts;
 mod merged;
@@ -24,7 +25,7 @@ use super::highs::{HighsError, MipLimits};
 use super::pipeline::State;
 use super::slice::Slice;
 use super::{Control, Settings, bound, integer};
-use crate::problem::Solution;
+use crate::problem::{Pattern, Solution};
 
 #[cfg(test)]
 pub(super) use self::cuts::model;
@@ -47,7 +48,7 @@ const SLACKS: [f64; 5] = [0.0, 0.003, 0.006, 0.01, 0.02];
 pub(super) fn close(
     state: &State,
     columns: &Columns,
-    pricing: &Pricing,
+    pricing: &Pricing<'_>,
     prices: &[f64],
     gap: f64,
     settings: &Settings,
@@ -56,9 +57,13 @@ pub(super) fn close(
     let master = &columns.master;
     let uppers = pricing.uppers(master, &columns.duals, &[], control)?;
     let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
-    let merged = Merged::new(state, &mixes, prices, settings, &Slice::of(control, 0.4))?;
+    let patterns: Vec<Pattern> = columns.patterns.iter().cloned().collect();
+    let merged = Merged::new(state, &mixes, &patterns, pricing, prices, settings, &Slice::of(control, 0.4))?;
     if let Some(merged) = merged {
-        merged.dive(gap, &Slice::of(control, 0.4))?;
+        // What is packed unit by unit needs no mixes with room to spare.
+        if !merged.fine() {
+            merged.dive(gap, &Slice::of(control, 0.4))?;
+        }
         merged.close(gap, &Slice::of(control, 0.7))?;
     }
     // A better incumbent has use for fewer bins.
@@ -69,9 +74,10 @@ pub(super) fn close(
     }
     let pour = Pour::new(master, pricing, &mixes.bins, &middle(&nodes_of(columns), &mixes.bins))?;
     let pack =
-        |mix: &[u32], _: &Poured| pack(state, master, &columns.patterns, mix, settings, &Slice::of(control, 0.25));
+        |mix: &[u32], _: &Poured| pack(state, master, &patterns, mix, prices, settings, &Slice::of(control, 0.25));
     let known = || bought(&state.solution());
-    Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, known: &known }.close(gap)
+    Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, fine: false, known: &known }
+        .close(gap)
 }
 
 /// The nodes of each bin in the relaxation of patterns.
@@ -103,6 +109,8 @@ struct Search<'s, 'a> {
     mixes: Mixes<'s>,
     pour: Pour,
     pack: &'s Pack<'s>,
+    /// Whether mixes are packed unit by unit.
+    fine: bool,
     /// The nodes of the incumbent by bin.
     known: &'s dyn Fn() -> Vec<u32>,
 }
@@ -117,6 +125,10 @@ impl Search<'_, '_> {
             if self.run(slack, true, gap)? {
                 // More room on every node only costs more.
                 break;
+            }
+            if self.fine && slack == 0.0 {
+                // Room is of little use to those who pack unit by unit; the cheapest mix is nearer then.
+                self.run(0.0, false, gap)?;
             }
         }
         self.run(0.0, false, gap)?;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use indexmap::IndexSet;
-
-use crate::problem::{Pattern, Solution};
+use super::assign::assign;
+use crate::problem::{Pattern, Problem, Solution};
 use crate::solver::columns::master::Master;
 use crate::solver::columns::{ColumnLimits, Columns, Pricing};
 use crate::solver::highs::{HighsError, MipLimits};
 use crate::solver::incumbent::normalised;
 use crate::solver::pipeline::State;
+use crate::solver::slice::Slice;
 use crate::solver::{Control, Settings, complete, dive, integer};
 
 /// What packing a mix came to.
@@ -22,45 +22,88 @@ pub(super) enum Packed {
     Stopped,
 }
 
-/// Packs a mix of nodes and offers what comes of it.
+/// What packing a mix in fractions of patterns came to.
+pub(super) enum Fitted<'p> {
+    /// Not even those fit; the duals of the master problem's rows that prove it.
+    Lacking(Vec<f64>),
+    /// They do.
+    Fits(Box<Columns<'p>>),
+    /// Time ran out.
+    Stopped,
+}
+
+/// A problem with the nodes of a mix and no others. They are bought: all that counts is what they don't hold.
+pub(super) fn held(problem: &Problem, mix: &[u32]) -> Problem {
+    let mut held = problem.clone();
+    for (bin, &nodes) in held.bins.iter_mut().zip(mix) {
+        bin.max_count = Some(nodes);
+        bin.price = 0;
+    }
+    held
+}
+
+/// Packs the nodes of a mix, all there are in `problem`, in fractions of patterns.
+///
+/// # Errors
+/// What HiGHS says.
+pub(super) fn fitted<'p>(
+    problem: &'p Problem,
+    master: &Master,
+    known: &[Pattern],
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<Fitted<'p>, HighsError> {
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let usable: Vec<bool> = problem.bins.iter().map(|bin| bin.max_count != Some(0)).collect();
+    let mut own = Columns::new(problem, &demand, &normalised(problem, []))?;
+    own.add(known.iter().filter(|pattern| usable[pattern.bin as usize]).cloned())?;
+    let mut pricing = Pricing::new(&own.master, &demand, &usable);
+    let rounds = settings.iterations.unwrap_or(u64::MAX);
+    let limits = ColumnLimits { rounds, incumbent: i64::MAX, tail: 0.0, work: 14_000, center: None, gap: 0.0 };
+    own.generate(&mut pricing, &limits, control)?;
+    if own.solution.duals.is_empty() {
+        return Ok(Fitted::Stopped);
+    }
+    let missing: f64 = own.solution.columns.iter().take(problem.shapes.len()).sum();
+    if missing <= 1e-6 {
+        return Ok(Fitted::Fits(Box::new(own)));
+    }
+    // The mix has rows of its own for the copies of its nodes; all others have the same names.
+    let by_name: BTreeMap<&str, f64> =
+        own.master.rows.iter().zip(&own.solution.duals).map(|(row, &dual)| (row.name.as_str(), dual)).collect();
+    let duals = master.rows.iter().map(|row| by_name.get(row.name.as_str()).copied().unwrap_or(0.0));
+    Ok(Fitted::Lacking(duals.collect()))
+}
+
+/// Packs a mix of nodes and offers what comes of it. `prices` is what a unit of each resource is worth.
 ///
 /// # Errors
 /// What HiGHS says.
 pub(super) fn pack(
     state: &State,
     master: &Master,
-    known: &IndexSet<Pattern>,
+    known: &[Pattern],
     mix: &[u32],
+    prices: &[f64],
     settings: &Settings,
     control: &dyn Control,
 ) -> Result<Packed, HighsError> {
-    let mut problem = state.problem.clone();
-    for (bin, &nodes) in problem.bins.iter_mut().zip(mix) {
-        bin.max_count = Some(nodes);
-        // They are bought: all that counts is what they don't hold.
-        bin.price = 0;
-    }
-    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
-    let nothing = normalised(&problem, []);
-    let mut own = Columns::new(&problem, &demand, &nothing)?;
-    own.add(known.iter().filter(|pattern| mix[pattern.bin as usize] > 0).cloned())?;
-    let usable: Vec<bool> = mix.iter().map(|nodes| *nodes > 0).collect();
-    let mut pricing = Pricing::new(&own.master, &demand, &usable);
-    let rounds = settings.iterations.unwrap_or(u64::MAX);
-    let limits = ColumnLimits { rounds, incumbent: i64::MAX, tail: 0.0, work: 14_000, center: None, gap: 0.0 };
-    own.generate(&mut pricing, &limits, control)?;
-    if own.solution.duals.is_empty() {
-        return Ok(Packed::Stopped);
-    }
-    let missing: f64 = own.solution.columns.iter().take(problem.shapes.len()).sum();
-    if missing > 1e-6 {
-        // The mix has rows of its own for the copies of its nodes; all others have the same names.
-        let by_name: BTreeMap<&str, f64> =
-            own.master.rows.iter().zip(&own.solution.duals).map(|(row, &dual)| (row.name.as_str(), dual)).collect();
-        let duals = master.rows.iter().map(|row| by_name.get(row.name.as_str()).copied().unwrap_or(0.0));
-        return Ok(Packed::Lacking(duals.collect()));
-    }
+    let problem = held(state.problem, mix);
+    let mut own = match fitted(&problem, master, known, settings, control)? {
+        Fitted::Lacking(duals) => return Ok(Packed::Lacking(duals)),
+        Fitted::Stopped => return Ok(Packed::Stopped),
+        Fitted::Fits(own) => own,
+    };
     let offer = |partial: &Solution| state.offer(complete::complete(state.problem, partial, None, control), "mix");
+    let nodes: Vec<(usize, u32)> = mix.iter().copied().enumerate().filter(|(_, copies)| *copies > 0).collect();
+    if let Some(partial) = assign(state.problem, &nodes, prices, settings, &Slice::of(control, 0.5))? {
+        offer(&partial);
+        if partial.unplaced.iter().all(|units| *units == 0) {
+            return Ok(Packed::Offered);
+        }
+    }
+    let nothing = normalised(&problem, []);
+    let rounds = settings.iterations.unwrap_or(u64::MAX);
     let (partial, patterns) = match dive::dive(&problem, &own, &nothing, i64::MAX, rounds, control) {
         Ok(found) => found,
         Err(HighsError::Stopped) => return Ok(Packed::Stopped),

@@ -1,0 +1,221 @@
+//! Blocks: shapes that no node for sale holds together with others, such as those of two pools. Nodes that are there, and
+//! rules that span nodes, tie them to one program; but block by block, with the nodes of all others held, each is a small
+//! problem that all stages are good at (a large neighbourhood search whose neighbourhoods the problem itself gives).
+
+use super::highs::HighsError;
+use super::incumbent::normalised;
+use super::parts::{Groups, Part};
+use super::pipeline::{Stages, State, search};
+use super::slice::{Silent, Slice};
+use super::{Control, Settings};
+use crate::problem::{Pattern, Problem, ShapeSet, Solution};
+
+/// Betters the incumbent block by block; nothing where all is one block.
+///
+/// # Errors
+/// Where HiGHS refuses; having been stopped is none.
+pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn Control) -> Result<(), HighsError> {
+    let problem = state.problem;
+    let blocks = blocks(problem);
+    if blocks.len() < 2 {
+        return Ok(());
+    }
+    let first = state.solution();
+    let shares: Vec<f64> = blocks.iter().map(|block| share(problem, &first, block)).collect();
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    order.sort_by(|left, right| shares[*right].total_cmp(&shares[*left]));
+    for (at, place) in order.iter().copied().enumerate() {
+        if state.done(gap) || control.exhausted() {
+            return Ok(());
+        }
+        let left: f64 = order[at..].iter().map(|block| shares[*block]).sum();
+        let slice = Slice::of(control, if left > 0.0 { shares[place] / left } else { 1.0 });
+        let incumbent = state.solution();
+        let (held, free) = divided(&incumbent, &blocks[place]);
+        let around = beside(problem, &held);
+        let part = Part::new(&around, blocks[place].ones().collect());
+        let start = part.project(&Solution { nodes: free, unplaced: incumbent.unplaced });
+        let start = normalised(&part.problem, start.nodes);
+        let silent = Silent { inner: &slice };
+        let found = search(&part.problem, &start, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
+        let mut own = Solution { nodes: Vec::new(), unplaced: vec![0; problem.shapes.len()] };
+        part.add_to(&mut own, &found.solution());
+        state.offer(together(problem, held, own.nodes), "blocks");
+    }
+    Ok(())
+}
+
+/// The blocks of a problem that have any units.
+pub(super) fn blocks(problem: &Problem) -> Vec<ShapeSet> {
+    let mut groups = Groups::new(problem.shapes.len());
+    for bin in problem.bins.iter().filter(|bin| bin.max_count != Some(1)) {
+        groups.unite(bin.admits.ones());
+    }
+    let some = |shapes: &Vec<usize>| shapes.iter().any(|&shape| problem.shapes[shape].count > 0);
+    let sets = groups.members().into_iter().filter(some);
+    sets.map(|shapes| {
+        let mut set = ShapeSet::with_capacity(problem.shapes.len());
+        set.extend(shapes);
+        set
+    })
+    .collect()
+}
+
+/// A block's share of the work: the mean of its shares of the shapes and of the cost.
+fn share(problem: &Problem, solution: &Solution, block: &ShapeSet) -> f64 {
+    let holds = |pattern: &Pattern| pattern.counts.iter().any(|&(shape, _)| block.contains(shape as usize));
+    let cost: i64 = solution
+        .nodes
+        .iter()
+        .filter(|(pattern, _)| holds(pattern))
+        .map(|(pattern, copies)| problem.bins[pattern.bin as usize].price * i64::from(*copies))
+        .sum();
+    let by_cost = cost as f64 / problem.cost(solution).max(1) as f64;
+    let by_shapes = block.count_ones(..) as f64 / problem.shapes.len().max(1) as f64;
+    (by_cost + by_shapes) / 2.0
+}
+
+/// Nodes with their copies.
+type Nodes = Vec<(Pattern, u32)>;
+
+/// What a solution holds of other blocks, and of this one.
+fn divided(solution: &Solution, block: &ShapeSet) -> (Nodes, Nodes) {
+    let only = |own: bool| -> Nodes {
+        let nodes = solution.nodes.iter().map(|(pattern, copies)| {
+            let counts = pattern.counts.iter().copied();
+            let counts = counts.filter(|&(shape, _)| block.contains(shape as usize) == own).collect();
+            (Pattern { bin: pattern.bin, counts }, *copies)
+        });
+        nodes.filter(|(pattern, _)| !pattern.counts.is_empty()).collect()
+    };
+    (only(false), only(true))
+}
+
+/// The problem with some nodes bought and filled: their units are present, and what they take is gone. A few rules that
+/// look back at them are left to whoever checks the whole.
+fn beside(problem: &Problem, held: &[(Pattern, u32)]) -> Problem {
+    let mut rest = problem.clone();
+    for (pattern, copies) in held {
+        let bin = pattern.bin as usize;
+        if problem.bins[bin].max_count == Some(1) {
+            occupy(&mut rest, pattern);
+        } else {
+            rest.bins[bin].max_count = rest.bins[bin].max_count.map(|most| most.saturating_sub(*copies));
+            for budget in &mut rest.rules.node_budgets {
+                budget.limit -= budget.per_node.get(&bin).copied().unwrap_or(0) * i64::from(*copies);
+            }
+        }
+        for &(shape, units) in &pattern.counts {
+            let shape = shape as usize;
+            let pods = units * copies * problem.shapes[shape].unit.pods;
+            let domain = |topology: usize| problem.bins[bin].domains[topology].map(usize::from);
+            for rule in rest.rules.spreads.iter_mut().filter(|rule| rule.members.contains(shape)) {
+                domain(rule.topology).into_iter().for_each(|domain| rule.present[domain] += pods);
+            }
+            for rule in rest.rules.domain_caps.iter_mut().filter(|rule| rule.members.contains(shape)) {
+                domain(rule.topology).into_iter().for_each(|domain| rule.present[domain] += pods);
+            }
+            for rule in rest.rules.domain_togethers.iter_mut().filter(|rule| rule.anchors.contains(shape)) {
+                domain(rule.topology).into_iter().for_each(|domain| rule.present[domain] = true);
+            }
+        }
+    }
+    rest
+}
+
+/// Puts units on a node of which there is only one, where others may come as well.
+fn occupy(rest: &mut Problem, pattern: &Pattern) {
+    let bin = pattern.bin as usize;
+    for &(shape, units) in &pattern.counts {
+        let shape = shape as usize;
+        let pods = units * rest.shapes[shape].unit.pods;
+        for resource in 0..rest.resources.len() {
+            rest.capacity[[bin, resource]] -= rest.demand[[shape, resource]] * i64::from(units);
+        }
+        let rules = &mut rest.rules;
+        for rule in rules.node_caps.iter_mut().filter(|rule| rule.members.contains(shape)) {
+            *rule.present.entry(bin).or_default() += pods;
+        }
+        for rule in rules.node_spreads.iter_mut().filter(|rule| rule.members.contains(shape)) {
+            *rule.present.entry(bin).or_default() += pods;
+        }
+        for rule in &rules.node_exclusives {
+            if rule.left.contains(shape) {
+                rest.bins[bin].admits.difference_with(&rule.right);
+            } else if rule.right.contains(shape) {
+                rest.bins[bin].admits.difference_with(&rule.left);
+            }
+        }
+        for rule in rules.node_togethers.iter_mut().filter(|rule| rule.anchors.contains(shape)) {
+            rule.satisfied.grow(bin + 1);
+            rule.satisfied.insert(bin);
+        }
+    }
+}
+
+/// The held nodes and new ones as one solution; a node of which there is only one holds the units of both.
+fn together(problem: &Problem, held: Nodes, own: Nodes) -> Solution {
+    let mut nodes = held;
+    for (pattern, copies) in own {
+        let single = problem.bins[pattern.bin as usize].max_count == Some(1);
+        match nodes.iter_mut().find(|(known, _)| single && known.bin == pattern.bin) {
+            Some((known, _)) => {
+                known.counts.extend(pattern.counts);
+                known.counts.sort_unstable();
+            }
+            None => nodes.push((pattern, copies)),
+        }
+    }
+    normalised(problem, nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::solver::greedy::greedy;
+    use crate::solver::test_problems::{optimum, random};
+
+    struct Patient;
+
+    impl Control for Patient {
+        fn remaining_seconds(&self) -> f64 {
+            f64::INFINITY
+        }
+    }
+
+    /// A random problem in which a bin for sale takes either shapes of even number or of odd number, and bin 0 is there
+    /// and takes both.
+    fn tied(seed: u64, rules: u32) -> Problem {
+        let mut problem = random(seed, rules);
+        for (place, bin) in problem.bins.iter_mut().enumerate().skip(1) {
+            let side: ShapeSet = (place % 2..problem.shapes.len()).step_by(2).collect();
+            bin.admits.intersect_with(&side);
+            bin.max_count = None;
+        }
+        (problem.bins[0].price, problem.bins[0].max_count) = (0, Some(1));
+        problem
+    }
+
+    #[test]
+    fn blocks_are_bettered_within_the_rules() {
+        let (mut several, mut bettered) = (0, 0);
+        for (seed, rules) in (0..60).zip([0, 1, 2, 4, 8, 16, 32, 3, 63].into_iter().cycle()) {
+            let problem = tied(seed, rules);
+            let first = greedy(&problem, None, 1, &Patient);
+            if first.unplaced.iter().any(|units| *units > 0) {
+                continue;
+            }
+            several += usize::from(blocks(&problem).len() > 1);
+            let settings = Settings { iterations: Some(40), threads: 1, ..Settings::default() };
+            let state = State::new(&problem, first.clone(), &Patient);
+            assert!(better(&state, 0.0, &settings, &Patient).is_ok(), "seed {seed}");
+            let found = state.solution();
+            assert!(problem.violations(&found).is_empty(), "seed {seed}");
+            let cost = problem.cost(&found);
+            assert!(cost <= problem.cost(&first) && cost >= problem.cost(&optimum(&problem)), "seed {seed}");
+            bettered += usize::from(cost < problem.cost(&first));
+        }
+        assert!(several > 10, "only {several} problems have more than one block");
+        assert!(bettered > 0, "nothing was bettered in {several} problems");
+    }
+}
