@@ -169,6 +169,6 @@ mod tests {
         assert_eq!(plan.nodes[0].pods, ["x/good"]);
         assert_eq!((plan.unschedulable.len(), plan.summary.unschedulable), (1, 1));
         assert_eq!(plan.unschedulable[0].pod, "x/bad");
-        assert!(plan.unschedulable[0].reason.contains("many"), "{}", plan.unschedulable[0].reason);
+        assert!(plan.unschedulable[0].reason.contains("operator Gt needs"), "{}", plan.unschedulable[0].reason);
     }
 }
