@@ -145,7 +145,8 @@ impl<'a> Planner<'a> {
             let mut outcome = (self.solve)(&built.problem, &quick, &Slice::of(control, 0.1));
             let mut next = next_parts(model, &built, &outcome);
             if next.is_some() && settings.method != Method::Greedy && !control.exhausted() {
-                let settings = Settings { start, ..settings.clone() };
+                // Who finds a place is all that counts here, whatever it costs.
+                let settings = Settings { start, gap: 1.0, ..settings.clone() };
                 outcome = (self.solve)(&built.problem, &settings, &Slice::of(control, 0.08));
                 next = next_parts(model, &built, &outcome);
             }

@@ -131,7 +131,7 @@ impl<'s, 'a> Merged<'s, 'a> {
             return Ok(());
         }
         let pour = Pour::new(&master, &pricing, &mixes.bins, &middle(&fluid.nodes, &mixes.bins))?;
-        let slow = Cell::new(false);
+        let (slow, tried) = (Cell::new(false), Cell::new(false));
         let pack = |mix: &[u32], poured: &Poured| {
             let nodes = mix.iter().copied().enumerate().filter(|(_, nodes)| *nodes > 0).collect();
             let whole = Whole { nodes, poured: poured.units.clone() };
@@ -139,7 +139,13 @@ impl<'s, 'a> Merged<'s, 'a> {
             if self.fine() && !slow.get() {
                 let problem = held(&classes.problem, mix);
                 match fitted(&problem, &master, &self.patterns, settings, &Slice::of(control, 0.15))? {
-                    Fitted::Lacking(duals) => return Ok(Packed::Lacking(duals)),
+                    Fitted::Lacking(duals) => {
+                        // What is left over of such a mix is mostly little: the better the incumbent the fewer bins.
+                        if self.alone && !tried.replace(true) {
+                            self.assign(&whole, &Slice::of(control, 0.5))?;
+                        }
+                        return Ok(Packed::Lacking(duals));
+                    }
                     Fitted::Stopped => slow.set(true),
                     Fitted::Fits(_) => {}
                 }
@@ -155,6 +161,7 @@ impl<'s, 'a> Merged<'s, 'a> {
         let mut search =
             Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, fine, known: &known };
         if fine && !self.alone {
+            search.run(0.0, true, gap)?;
             return search.run(0.0, false, gap).map(drop);
         }
         search.close(gap)

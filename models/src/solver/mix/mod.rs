@@ -64,7 +64,7 @@ pub(super) fn close(
         if !merged.fine() {
             merged.dive(gap, &Slice::of(control, 0.4))?;
         }
-        merged.close(gap, &Slice::of(control, 0.7))?;
+        merged.close(gap, &Slice::of(control, if merged.fine() { 0.9 } else { 0.7 }))?;
     }
     // A better incumbent has use for fewer bins.
     let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
