@@ -55,6 +55,8 @@ pub(super) fn candidates(
         .filter(|claim| claim.metadata.deletion_timestamp.is_none() && context.carries(claim))
         .filter(|claim| conditions::is_true(claim, INITIALIZED) && wanted(claim))
         .filter(|claim| context.stores.replaced_by(claim).is_none())
+        // We had it end already, and the watch has yet to bring it.
+        .filter(|claim| !lock(&context.disrupting).contains(&claim.name_any()))
         .collect();
     if wanted.is_empty() {
         return Vec::new();
