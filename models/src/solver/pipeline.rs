@@ -22,6 +22,10 @@ const CROWD: u64 = 5_000;
 /// So few units are mostly proven by a list of all patterns.
 const FEW: u64 = 200;
 
+/// Seconds that the first bound may take though the time is up: it takes some milliseconds, and a plan without any bound is
+/// worth less than a plan a little later.
+const GRACE: f64 = 0.1;
+
 /// A control that stops as soon as a solution places every unit.
 struct UntilWhole<'a> {
     inner: &'a dyn Control,
@@ -277,7 +281,8 @@ pub(super) fn search<'a>(
     if gap.is_some() {
         state.offer_bound(0);
     }
-    let prices = match bound::resource_prices(problem, &demand, &usable, control) {
+    let grace = Slice::at_least(control, if gap.is_some() { GRACE } else { 0.0 });
+    let prices = match bound::resource_prices(problem, &demand, &usable, &grace) {
         Ok(found) => {
             if gap.is_some() {
                 state.offer_bound(bound::rounded(problem, found.bound));

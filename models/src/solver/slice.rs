@@ -5,7 +5,7 @@ use super::{Control, Progress};
 /// A control that leaves some seconds to those who come after.
 pub struct Slice<'a> {
     inner: &'a dyn Control,
-    /// Seconds that must be left over.
+    /// Seconds that must be left over; less than none for one that may take more than there is.
     reserve: f64,
 }
 
@@ -15,6 +15,11 @@ impl<'a> Slice<'a> {
         let left = inner.remaining_seconds();
         let reserve = if left.is_finite() { left.max(0.0) * (1.0 - part) } else { 0.0 };
         Slice { inner, reserve }
+    }
+
+    /// All that is left, and at least so many seconds from now on, even where that is more than is left.
+    pub fn at_least(inner: &'a dyn Control, seconds: f64) -> Self {
+        Slice { inner, reserve: (inner.remaining_seconds() - seconds).min(0.0) }
     }
 }
 

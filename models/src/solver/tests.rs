@@ -172,6 +172,23 @@ fn begins_with_what_is_known_where_it_is_better() {
 }
 
 #[test]
+fn there_is_a_bound_even_where_the_time_is_up_before_it_is_looked_for() {
+    let mut seen = 0;
+    for seed in 0..20 {
+        let problem = random(seed, 0);
+        let clock = Impatient { looks: AtomicU64::new(0), most: 0 };
+        let outcome = solve(&problem, &Settings::default(), &clock);
+        let least = problem.cost(&optimum(&problem));
+        if outcome.solution.unplaced.iter().all(|units| *units == 0) && least > 0 {
+            let bound = outcome.lower_bound.unwrap_or(0);
+            assert!(bound > 0 && bound <= least, "seed {seed}: {bound} {least}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn where_highs_fails_the_greedy_stands_and_says_why() {
     let problem = random(3, 0);
     let fails = solve_by(&problem, &settings(), &Patient, |_, _, _, _, _| Err(HighsError::Status(4)));
