@@ -181,11 +181,12 @@ fn there_is_a_bound_even_where_the_time_is_up_before_it_is_looked_for() {
         let least = problem.cost(&optimum(&problem));
         if outcome.solution.unplaced.iter().all(|units| *units == 0) && least > 0 {
             let bound = outcome.lower_bound.unwrap_or(0);
-            assert!(bound > 0 && bound <= least, "seed {seed}: {bound} {least}");
-            seen += 1;
+            assert!(bound <= least, "seed {seed}: {bound} {least}");
+            // Where all would fit on what is there but for the rules, the resources alone cost nothing.
+            seen += u32::from(bound > 0);
         }
     }
-    assert!(seen > 0);
+    assert!(seen >= 5, "{seen}");
 }
 
 #[test]
