@@ -25,8 +25,7 @@ const GAP: f64 = 0.01;
 
 /// The bundled workloads, and the generated ones where they are.
 fn workloads() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found: Vec<PathBuf> = [root.join("fixtures/workloads"), root.join("target/scale")]
+    let mut found: Vec<PathBuf> = ["fixtures/workloads", "target/scale"]
         .iter()
         .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flatten()
@@ -71,8 +70,8 @@ fn planning(criterion: &mut Criterion) -> anyhow::Result<()> {
 }
 
 fn reading(criterion: &mut Criterion) -> anyhow::Result<()> {
-    let openb = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/workloads/openb.yaml");
-    criterion.bench_function("read/openb", |bencher| bencher.iter(|| snapshot(&openb)));
+    let openb = Path::new("fixtures/workloads/openb.yaml");
+    criterion.bench_function("read/openb", |bencher| bencher.iter(|| snapshot(openb)));
     criterion.bench_function("read/catalogue", |bencher| bencher.iter(supercargo::catalog::embedded));
     Ok(())
 }

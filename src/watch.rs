@@ -15,9 +15,21 @@ use tracing::warn;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Keeps a store filled for as long as the future is polled, and tells of each event after it was stored; what a first or
-/// later reading of all objects brings is stored with its `InitDone`. `thin` takes away what nobody reads, which is most of
-/// the memory of a large cluster.
+/// later reading of all objects brings is stored with its `InitDone`.
 pub fn reflect<K>(
+    api: Api<K>,
+    config: Config,
+    writer: Writer<K>,
+    tell: impl FnMut(&Event<K>) + Send + 'static,
+) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    reflect_thin(api, config, writer, |_| {}, tell)
+}
+
+/// [`reflect`] of objects from which `thin` takes away what nobody reads: it is most of the memory of a large cluster.
+pub fn reflect_thin<K>(
     api: Api<K>,
     config: Config,
     writer: Writer<K>,

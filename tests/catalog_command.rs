@@ -77,7 +77,7 @@ fn an_export_is_the_file_it_was_made_from() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.json");
     stdout(&["catalog", "export", "--output-file", path.to_str().unwrap()]);
-    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catalog/us-east-1.json.gz")).unwrap();
+    let bytes = std::fs::read("fixtures/catalog/us-east-1.json.gz").unwrap();
     let made: serde_json::Value = serde_json::from_reader(flate2::read::GzDecoder::new(&bytes[..])).unwrap();
     let exported: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert!(made == exported);

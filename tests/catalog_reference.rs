@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use supercargo::catalog;
 use supercargo_models::catalog::{KubeletSettings, allocatable, capacity, check};
 
-const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catalog/allocatable-us-east-1.csv");
+const REFERENCE: &str = "fixtures/catalog/allocatable-us-east-1.csv";
 const DEVICES: [&str; 4] = ["amd.com/gpu", "aws.amazon.com/neuron", "aws.amazon.com/neuroncore", "nvidia.com/gpu"];
 const MIB: i64 = 1 << 20;
 

@@ -30,7 +30,7 @@ fn template(definition: &Definition) -> (String, String) {
 
 #[test]
 fn the_chart_holds_what_the_types_derive() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("charts/supercargo-crd/templates");
+    let folder = PathBuf::from("charts/supercargo-crd/templates");
     let wanted: BTreeMap<String, String> = definitions().unwrap().iter().map(template).collect();
     let read = || -> BTreeMap<String, String> {
         let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap());

@@ -5,7 +5,7 @@ use supercargo::cluster::{ReadOptions, read};
 use supercargo::commands::convert::{ConvertArguments, run};
 
 fn fixture(name: &str) -> String {
-    format!("{}/fixtures/manifests/legacy/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("fixtures/manifests/legacy/{name}")
 }
 
 fn convert(file: &str) -> anyhow::Result<String> {

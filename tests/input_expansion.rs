@@ -219,8 +219,8 @@ fn other_kinds_are_counted_in_one_note() {
 
 #[test]
 fn a_provisioner_is_a_pool() {
-    let path = format!("{}/fixtures/manifests/legacy/provisioner.yaml", env!("CARGO_MANIFEST_DIR"));
-    let loaded = read(&[path], &ReadOptions::default()).unwrap();
+    let path = "fixtures/manifests/legacy/provisioner.yaml";
+    let loaded = read(&[path.to_owned()], &ReadOptions::default()).unwrap();
     let pool = &loaded.snapshot.node_pools[0];
     assert_eq!((pool.metadata.name.as_deref(), pool.spec.weight), (Some("default"), Some(20)));
     assert_eq!(pool.spec.limits.as_ref().unwrap()["cpu"].0, "1000");
@@ -229,7 +229,7 @@ fn a_provisioner_is_a_pool() {
 }
 
 fn odd(name: &str) -> Loaded {
-    let path = format!("{}/fixtures/manifests/odd/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("fixtures/manifests/odd/{name}");
     read(&[path], &ReadOptions::default()).unwrap()
 }
 
@@ -270,8 +270,7 @@ fn mutations_never_panic() {
         workload("apps/v1", "StatefulSet", "db", "replicas: 3,"),
         pod("web-abc-1", "ReplicaSet web-abc", ", nodeName: n1, tolerations: [{key: a, operator: Exists}]", ""),
         "---\n".to_string(),
-        std::fs::read_to_string(format!("{}/fixtures/manifests/legacy/provisioner.yaml", env!("CARGO_MANIFEST_DIR")))
-            .unwrap(),
+        std::fs::read_to_string("fixtures/manifests/legacy/provisioner.yaml").unwrap(),
     ]
     .concat();
     let bits = [

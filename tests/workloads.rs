@@ -22,9 +22,7 @@ const WORKLOADS: [(&str, u32, usize, usize); 9] = [
     ("web-50.yaml", 50, 1, 1),
 ];
 
-fn folder() -> String {
-    format!("{}/fixtures/workloads", env!("CARGO_MANIFEST_DIR"))
-}
+const FOLDER: &str = "fixtures/workloads";
 
 fn load(source: &str) -> Loaded {
     read(&[source.to_owned()], &ReadOptions::default()).unwrap()
@@ -42,7 +40,7 @@ fn workloads(loaded: &Loaded) -> usize {
 #[test]
 fn each_workload_is_read_whole() {
     for (file, count, owners, pools) in WORKLOADS {
-        let loaded = load(&format!("{}/{file}", folder()));
+        let loaded = load(&format!("{FOLDER}/{file}"));
         assert_eq!(pods(&loaded), count, "pods of {file}");
         assert_eq!(workloads(&loaded), owners, "workloads of {file}");
         assert_eq!(loaded.snapshot.node_pools.len(), pools, "node pools of {file}");
@@ -51,7 +49,7 @@ fn each_workload_is_read_whole() {
 
 #[test]
 fn all_workloads_together_are_the_sum_of_each_alone() {
-    let together = load(&folder());
+    let together = load(FOLDER);
     assert_eq!(pods(&together), WORKLOADS.iter().map(|(_, count, _, _)| count).sum::<u32>());
     assert_eq!(workloads(&together), WORKLOADS.iter().map(|(_, _, owners, _)| owners).sum::<usize>());
     assert_eq!(together.snapshot.node_pools.len(), WORKLOADS.iter().map(|(_, _, _, pools)| pools).sum::<usize>());
@@ -59,7 +57,7 @@ fn all_workloads_together_are_the_sum_of_each_alone() {
 
 #[test]
 fn the_shop_brings_a_node_daemons_and_volumes() {
-    let shop = load(&format!("{}/shop.yaml", folder())).snapshot;
+    let shop = load(&format!("{FOLDER}/shop.yaml")).snapshot;
     assert_eq!(shop.nodes.len(), 1);
     assert_eq!(shop.bound.len(), 4);
     assert_eq!(shop.daemon_sets.len(), 2);
@@ -82,7 +80,7 @@ fn every_pod_of_every_workload_can_be_placed() {
     let catalog = supercargo::catalog::embedded().unwrap();
     let settings = Settings { method: Method::Greedy, ..Settings::default() };
     for (file, count, _, _) in WORKLOADS {
-        let snapshot = load(&format!("{}/{file}", folder())).snapshot;
+        let snapshot = load(&format!("{FOLDER}/{file}")).snapshot;
         let plan = planner::plan(&snapshot, &catalog, &Options::default(), &settings, &Patient, &solve).unwrap();
         assert_eq!(plan.unschedulable, [], "{file}");
         assert_eq!(plan.summary.scheduled, u64::from(count), "{file}");

@@ -63,7 +63,7 @@ fn read(text: &str) -> LinearModel {
 
 #[test]
 fn the_objective_is_what_the_solution_costs() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/regressions/highs-mip-start");
+    let folder = Path::new("../fixtures/regressions/highs-mip-start");
     let model = read(&std::fs::read_to_string(folder.join("restricted-master.mps")).unwrap());
     let start: Vec<f64> =
         serde_json::from_str(&std::fs::read_to_string(folder.join("mip-start.json")).unwrap()).unwrap();

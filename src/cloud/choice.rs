@@ -66,11 +66,7 @@ pub fn choices(catalog: &Catalog, claim: &NodeClaim, kubelet: &KubeletSettings) 
             }
             let Some((capacity, allocatable)) = &kind else { break };
             found.push(Choice {
-                offer: Offer {
-                    instance_type: instance.name.clone(),
-                    zone: offering.zone.clone(),
-                    capacity_type: offering.capacity_type.clone(),
-                },
+                offer: Offer::of(instance, offering),
                 price: offering.price,
                 labels: all_labels(catalog, instance, offering),
                 capacity: capacity.clone(),

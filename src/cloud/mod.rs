@@ -19,7 +19,7 @@ use jiff::Timestamp;
 pub use refused::Refused;
 pub use rehearsal::Rehearsal;
 use serde_json::Value;
-use supercargo_models::catalog::Catalog;
+use supercargo_models::catalog::{Catalog, InstanceType, Offering};
 use supercargo_models::kubernetes::NodeClassReference;
 use supercargo_models::kubernetes::quantity::Resources;
 
@@ -147,6 +147,15 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// An offering of the catalogue.
+    pub fn of(instance: &InstanceType, offering: &Offering) -> Self {
+        Offer {
+            instance_type: instance.name.clone(),
+            zone: offering.zone.clone(),
+            capacity_type: offering.capacity_type.clone(),
+        }
+    }
+
     /// Reads what its `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ').map(str::to_owned);

@@ -36,15 +36,9 @@ impl Refused {
         }
         let mut left = catalog.clone();
         for instance in &mut left.instance_types {
-            let name = &instance.name;
-            instance.offerings.retain(|offering| {
-                let offer = Offer {
-                    instance_type: name.clone(),
-                    zone: offering.zone.clone(),
-                    capacity_type: offering.capacity_type.clone(),
-                };
-                !self.contains(&offer, now)
-            });
+            let mut offerings = std::mem::take(&mut instance.offerings);
+            offerings.retain(|offering| !self.contains(&Offer::of(instance, offering), now));
+            instance.offerings = offerings;
         }
         left.instance_types.retain(|instance| !instance.offerings.is_empty());
         Some(left)

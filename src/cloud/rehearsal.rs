@@ -51,7 +51,7 @@ where
 {
     let (store, writer) = reflector::store();
     if client.list_api_group_resources(&K::api_version(&())).await.is_ok() {
-        watches.push(reflect(Api::all(client.clone()), Config::default(), writer, |_| {}, |_| {}));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), writer, |_| {}));
     }
     store
 }

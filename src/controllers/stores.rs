@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use super::pods::{self, PodEvents};
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
-use crate::watch::reflect;
+use crate::watch::{reflect, reflect_thin};
 
 /// How long a watch is given to bring what was written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -144,34 +144,22 @@ impl Stores {
         };
         let living = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let (known, ring, seen) = (stores.clone(), bells.clone(), Arc::clone(events));
-        watches.push(reflect(Api::all(client.clone()), living, pods_writer, pods::thin, move |event| {
+        watches.push(reflect_thin(Api::all(client.clone()), living, pods_writer, pods::thin, move |event| {
             on_pod(&known, &ring, &seen, event)
         }));
         let (known, ring) = (stores.clone(), bells.clone());
-        watches.push(reflect(
-            Api::all(client.clone()),
-            Config::default(),
-            nodes_writer,
-            |_| {},
-            move |event| on_node(&known, &ring, event),
-        ));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), nodes_writer, move |event| {
+            on_node(&known, &ring, event)
+        }));
         let (known, ring) = (stores.clone(), bells.clone());
-        watches.push(reflect(
-            Api::all(client.clone()),
-            Config::default(),
-            claims_writer,
-            |_| {},
-            move |event| on_claim(&known, &ring, event),
-        ));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), claims_writer, move |event| {
+            on_claim(&known, &ring, event)
+        }));
         let (known, ring) = (stores.clone(), bells.clone());
         let mut generations = BTreeMap::new();
-        watches.push(reflect(
-            Api::all(client.clone()),
-            Config::default(),
-            pools_writer,
-            |_| {},
-            move |event| on_pool(&known, &ring, &mut generations, event),
-        ));
+        watches.push(reflect(Api::all(client.clone()), Config::default(), pools_writer, move |event| {
+            on_pool(&known, &ring, &mut generations, event)
+        }));
         (stores, join_all(watches).map(drop).boxed())
     }
 
@@ -258,7 +246,7 @@ where
 {
     let (store, writer) = reflector::store();
     let batch = Arc::clone(&bells.batch);
-    watches.push(reflect(Api::all(client.clone()), Config::default(), writer, |_| {}, move |_| batch.notify_one()));
+    watches.push(reflect(Api::all(client.clone()), Config::default(), writer, move |_| batch.notify_one()));
     store
 }
 

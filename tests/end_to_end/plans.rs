@@ -11,7 +11,7 @@ const MOST_COST: f64 = 1.02;
 
 /// A control plane of its own: pods of a bundled workload may stand on any node.
 fn figures(workload: &str, way: Way) -> Figures {
-    let file = format!("{}/fixtures/workloads/{workload}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("fixtures/workloads/{workload}.yaml");
     let case = Case::of_file(file.as_ref()).unwrap();
     runtime().block_on(async {
         let control_plane = ControlPlane::start(&Parts::built().unwrap()).await.unwrap();

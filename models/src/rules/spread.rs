@@ -66,8 +66,8 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
         }
     }
     // Where a node that holds the pod can be opened, within the limits that the nodes that are there leave, in the heaviest
-    // pools that would take it or in those that it is planned in, whatever its other rules say; by shape, since volumes and size keep some out of domains that
-    // others reach.
+    // pools that would take it or in those that it is planned in, whatever its other rules say; by shape, since volumes and
+    // size keep some out of domains that others reach.
     let mut groups: BTreeMap<Vec<bool>, ShapeSet> = BTreeMap::new();
     for owner in owners.ones() {
         let mut eligible = standing.clone();

@@ -108,16 +108,14 @@ impl Faults {
     pub fn priced(&self, catalog: &Catalog) -> Catalog {
         let mut catalog = catalog.clone();
         for instance in &mut catalog.instance_types {
-            for offering in &mut instance.offerings {
-                let offer = Offer {
-                    instance_type: instance.name.clone(),
-                    zone: offering.zone.clone(),
-                    capacity_type: offering.capacity_type.clone(),
-                };
+            let mut offerings = std::mem::take(&mut instance.offerings);
+            for offering in &mut offerings {
+                let offer = Offer::of(instance, offering);
                 if let Some((_, price)) = self.prices.iter().rfind(|(pattern, _)| pattern.matches(&offer)) {
                     offering.price = *price;
                 }
             }
+            instance.offerings = offerings;
         }
         catalog
     }

@@ -83,7 +83,7 @@ impl Kwok {
             .default_backoff()
             .modify(|map| map.managed_fields_mut().clear())
             .reflect(maps_writer);
-        let of_classes = reflect(Api::all(client), watcher::Config::default(), classes_writer, |_| {}, |_| {});
+        let of_classes = reflect(Api::all(client), watcher::Config::default(), classes_writer, |_| {});
         let boots = Arc::clone(&cloud).boot(events);
         (cloud, async move {
             futures::join!(boots, of_classes);

@@ -169,10 +169,7 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
     }
     let question = question(context, &waiting, &pools, &Without::default())?;
     let started = Instant::now();
-    let shared = Arc::clone(context);
-    let plan = tokio::task::spawn_blocking(move || plan::plan(&question, &shared.settings))
-        .await
-        .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))??;
+    let plan = plan::planned(question, context).await?;
     context.metrics.planned(&plan, started.elapsed());
     if let Some(namespace) = &context.settings.dry_run {
         say(&plan, "would claim", plan.nodes.iter());

@@ -69,11 +69,7 @@ pub async fn plan_without(context: &Arc<Context>, without: &Without) -> Result<O
         return Err(Error::Object("there is no NodePool that is ready".into()));
     }
     let question = question(context, &moving, &pools, without)?;
-    let shared = Arc::clone(context);
-    let plan = tokio::task::spawn_blocking(move || plan::plan(&question, &shared.settings))
-        .await
-        .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))??;
-    Ok(Some(plan))
+    plan::planned(question, context).await.map(Some)
 }
 
 /// What a plan says of pods. One that it does not know of, such as another scheduler's, is nobody's to place.

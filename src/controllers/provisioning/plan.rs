@@ -15,7 +15,7 @@ use supercargo_models::problem::build::BuildError;
 use supercargo_models::solver::{self, Control};
 use tracing::warn;
 
-use super::super::context::Error;
+use super::super::context::{Context, Error};
 use super::super::settings::Settings;
 
 /// What is to be planned.
@@ -43,6 +43,17 @@ impl Control for Deadline {
     }
 }
 
+/// [`plan`], off the async threads.
+///
+/// # Errors
+/// As [`plan`], or if the planner failed inside.
+pub(super) async fn planned(question: Question, context: &Arc<Context>) -> Result<Plan, Error> {
+    let shared = Arc::clone(context);
+    tokio::task::spawn_blocking(move || plan(&question, &shared.settings))
+        .await
+        .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))?
+}
+
 /// Plans within the time budget, and has the plan checked by the checker that shares nothing with the planner.
 ///
 /// The API server takes pods and daemon sets that mean nothing to a scheduler (`Gt` beside a word): they are left out, so
@@ -50,7 +61,7 @@ impl Control for Deadline {
 ///
 /// # Errors
 /// Where another object can't be understood, or the plan breaks a rule: it is not acted on then.
-pub(super) fn plan(question: &Question, settings: &Settings) -> Result<Plan, Error> {
+fn plan(question: &Question, settings: &Settings) -> Result<Plan, Error> {
     let Question { snapshot, catalog } = question;
     let mut snapshot = Cow::Borrowed(snapshot);
     let mut meaningless = Vec::new();

@@ -260,7 +260,7 @@ fn kubectl_shows_columns_and_scales_pools_of_static_capacity() {
 fn manifests_for_karpenter_apply_as_they_are() {
     run("examples", async |corner| {
         corner.install_definitions().await;
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/manifests/karpenter");
+        let folder = Path::new("fixtures/manifests/karpenter");
         let folder = folder.display().to_string();
         let applied = printed(&["apply", "--dry-run=server", "--validate=strict", "-f", &folder]);
         assert!(applied.lines().count() >= 10, "{applied}");
