@@ -11,8 +11,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use supercargo_models::kubernetes::NodeSelectorRequirementWithMinValues;
 use supercargo_models::kubernetes::schema::{number_rule, quantities, rule};
+use supercargo_models::kubernetes::{self as core, NodeSelectorRequirementWithMinValues};
 
 use super::schema::conditions;
 
@@ -72,6 +72,16 @@ pub struct NodeOverlayStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Option<Vec<Condition>>,
+}
+
+impl From<NodeOverlay> for core::NodeOverlay {
+    /// The overlay as the planner takes it.
+    fn from(overlay: NodeOverlay) -> core::NodeOverlay {
+        let NodeOverlaySpec { requirements, price, price_adjustment, capacity, weight } = overlay.spec;
+        let spec =
+            core::NodeOverlaySpec { requirements, price, price_adjustment, price_expression: None, capacity, weight };
+        core::NodeOverlay { metadata: overlay.metadata, spec, status: None }
+    }
 }
 
 /// A pool's requirements, but for `minValues`, and `NotIn` needs values too.

@@ -33,14 +33,15 @@ pub trait CloudProvider: Send + Sync {
     /// What it is called in metrics and messages: `kwok`.
     fn name(&self) -> &'static str;
 
-    /// Launches the machine of a claim: the cheapest offering that its requirements allow and that holds its requests.
+    /// Launches the machine of a claim: the cheapest offering that its requirements allow and that holds its requests, of
+    /// those in `catalog`: [`CloudProvider::catalog`] at the prices and with the devices that the claim's pool sees.
     ///
     /// Idempotent by the claim's uid: a claim that has a machine gets that machine again, whatever its spec says by now.
     ///
     /// # Errors
     /// [`CloudError::InsufficientCapacity`] where none of the offerings can be had now; [`CloudError::ClassNotReady`] where
     /// the class is missing or not ready; else the cloud failed, and the call may be repeated.
-    async fn create(&self, claim: &NodeClaim) -> Result<Machine, CloudError>;
+    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Machine, CloudError>;
 
     /// Asks for the end of a claim's machine. It may take time: [`CloudProvider::get`] says when the machine is gone.
     ///

@@ -89,7 +89,7 @@ impl CloudProvider for Rehearsal {
         "dry-run"
     }
 
-    async fn create(&self, _claim: &NodeClaim) -> Result<Machine, CloudError> {
+    async fn create(&self, _claim: &NodeClaim, _catalog: &Catalog) -> Result<Machine, CloudError> {
         nothing()
     }
 

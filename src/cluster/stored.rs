@@ -9,7 +9,7 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
-use supercargo_models::kubernetes::NodePool;
+use supercargo_models::kubernetes::{NodeOverlay, NodePool};
 
 use super::documents::Place;
 use super::objects::{Objects, Origin, Read};
@@ -24,6 +24,8 @@ pub struct Stored {
     pub nodes: Vec<Node>,
     /// Pools; there must be one.
     pub node_pools: Vec<NodePool>,
+    /// Overlays, in the order of their names.
+    pub node_overlays: Vec<NodeOverlay>,
     /// Class objects of the pools, as they came.
     pub node_classes: Vec<Value>,
     /// Daemon sets.
@@ -60,6 +62,14 @@ pub fn of_stored(stored: Stored) -> Result<Loaded, InputError> {
         .into_iter()
         .map(|object| {
             let origin = named("NodePool", None, object.metadata.name.as_deref().unwrap_or_default(), &place);
+            Read { object, origin }
+        })
+        .collect();
+    objects.node_overlays = stored
+        .node_overlays
+        .into_iter()
+        .map(|object| {
+            let origin = named("NodeOverlay", None, object.metadata.name.as_deref().unwrap_or_default(), &place);
             Read { object, origin }
         })
         .collect();

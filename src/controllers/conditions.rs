@@ -1,10 +1,12 @@
-//! The conditions of a claim: how far it is in its life, why, and since when.
+//! The conditions of a claim: how far it is in its life, why, and since when; those of pools and overlays are kept alike.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::NodeClaim;
 
+/// What a pool or overlay says makes sense.
+pub const VALID: &str = "ValidationSucceeded";
 /// The cloud has launched the machine.
 pub const LAUNCHED: &str = "Launched";
 /// The machine's node has joined the cluster.

@@ -13,12 +13,13 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
+use super::overlays::Market;
 use super::pods::PodEvents;
 use super::provisioning::Pins;
 use super::settings::Settings;
 use super::stores::{Bells, Stores};
 use crate::api::{NodeClaim, NodePool};
-use crate::cloud::{CloudError, CloudProvider, Offer, Refused};
+use crate::cloud::{CloudError, CloudProvider, Refused};
 use crate::telemetry::Metrics;
 
 /// The first pause after a failure.
@@ -46,6 +47,8 @@ pub struct Context {
     pub disrupting: Mutex<BTreeSet<String>>,
     /// The decision that a dry run told last.
     pub rehearsed: Mutex<String>,
+    /// What was on sale when it was last looked at.
+    pub last_market: Mutex<Option<Arc<Market>>>,
     /// Held by whoever counts the nodes of a pool of static capacity and makes more of them.
     pub static_turn: tokio::sync::Mutex<()>,
     /// What was asked for.
@@ -176,15 +179,6 @@ impl Context {
         if let Err(error) = self.recorder.publish(&event, &reference).await {
             debug!("publishing an event: {error}");
         }
-    }
-
-    /// What an offering costs in the catalogue, in dollars an hour.
-    pub fn price(&self, offer: &Offer) -> Option<f64> {
-        let catalog = self.cloud.catalog();
-        let instance = catalog.instance_types.iter().find(|instance| instance.name == offer.instance_type)?;
-        let offering =
-            instance.offerings.iter().find(|one| one.zone == offer.zone && one.capacity_type == offer.capacity_type)?;
-        Some(offering.price)
     }
 
     /// Whether a claim is ours to carry: its machine is, or will be, one of our cloud's.

@@ -8,7 +8,8 @@
 //!      │                ├─> static         so many nodes as a pool's replicas say
 //!      └─> bells ──────>├─> pools          what a pool has, its fingerprint
 //!          (who looks   ├─> interruption   machines that the cloud takes back
-//!           again)      └─> garbage        what lost its other half
+//!           again)      ├─> overlays       what NodeOverlays change of prices and devices
+//!                       └─> garbage        what lost its other half
 //! ```
 //!
 //! What decides is pure and tested alone (batch window, claim of a planned node, in-flight nodes, conditions, order of
@@ -24,6 +25,7 @@ mod hash;
 mod interruption;
 mod leader;
 mod lifecycle;
+mod overlays;
 mod pods;
 mod pools;
 mod provisioning;
@@ -80,6 +82,7 @@ pub async fn run(
         refused: Mutex::default(),
         disrupting: Mutex::default(),
         rehearsed: Mutex::default(),
+        last_market: Mutex::default(),
         static_turn: tokio::sync::Mutex::default(),
         settings,
         metrics,
@@ -104,6 +107,7 @@ pub async fn run(
             static_capacity::run(Arc::clone(&context)),
             garbage::run(Arc::clone(&context)),
             interruption::run(Arc::clone(&context)),
+            overlays::run(Arc::clone(&context)),
             apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),
             apply(queues.nodes, stores.nodes.clone(), termination::reconcile_node, &context),
             apply(queues.pools, stores.pools.clone(), pools::reconcile, &context),

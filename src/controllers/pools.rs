@@ -10,15 +10,13 @@ use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 use supercargo_models::kubernetes::quantity::{self, Resources};
 
-use super::conditions::{Conditions, Known, READY};
+use super::conditions::{Conditions, Known, READY, VALID};
 use super::context::{Context, Error};
 use super::hash;
 use crate::api::{NodeClaim, NodePool};
 use crate::cloud::kwok::quantities;
 use crate::labels;
 
-/// The pool says nothing that makes no sense.
-const VALID: &str = "ValidationSucceeded";
 /// Machines can be made of its class.
 const CLASS_READY: &str = "NodeClassReady";
 

@@ -66,10 +66,11 @@ pub fn left(pool: &NodePool, context: &Context) -> Result<usize, Error> {
 /// # Errors
 /// Where the requirements can't be read.
 pub fn claim(pool: &NodePool, context: &Context) -> Result<Option<NodeClaim>, Error> {
-    let full = context.cloud.catalog();
-    let left = lock(&context.refused).without(&full, Instant::now());
+    let market = context.market();
+    let all = market.of_pool(&pool.name_any());
+    let left = lock(&context.refused).without(all, Instant::now());
     let open = unplanned(pool, |_| true);
-    let choices = choices(left.as_ref().unwrap_or(&full), &open, &KubeletSettings::default())?;
+    let choices = choices(left.as_ref().unwrap_or(all), &open, &KubeletSettings::default())?;
     Ok(choices.first().map(|choice| unplanned(pool, |key| choice.labels.contains_key(key))))
 }
 

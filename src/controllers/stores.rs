@@ -22,9 +22,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::pods::{self, PodEvents};
-use crate::api::{NodeClaim, NodePool};
+use crate::api::{NodeClaim, NodeOverlay, NodePool};
 use crate::labels;
-use crate::watch::{reflect, reflect_thin};
+use crate::watch::{reflect, reflect_if_served, reflect_thin};
 
 /// How long a watch is given to bring what was written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,6 +40,8 @@ pub struct Stores {
     pub claims: Store<NodeClaim>,
     /// Pools.
     pub pools: Store<NodePool>,
+    /// Overlays; none where the cluster does not know them.
+    pub overlays: Store<NodeOverlay>,
     /// Daemon sets.
     pub daemon_sets: Store<DaemonSet>,
     /// Claims on volumes.
@@ -79,6 +81,8 @@ pub struct Bells {
     pub disruption: Arc<Notify>,
     /// A pool of static capacity may have too few nodes, or too many.
     pub replicas: Arc<Notify>,
+    /// Overlays may change something else than before.
+    pub overlays: Arc<Notify>,
 }
 
 /// The other end of the bells.
@@ -98,8 +102,8 @@ impl Bells {
         let (claims, claims_queue) = unbounded();
         let (nodes, nodes_queue) = unbounded();
         let (pools, pools_queue) = unbounded();
-        let (batch, urgent, disruption, replicas) = Default::default();
-        let bells = Bells { claims, nodes, pools, batch, urgent, disruption, replicas };
+        let (batch, urgent, disruption, replicas, overlays) = Default::default();
+        let bells = Bells { claims, nodes, pools, batch, urgent, disruption, replicas, overlays };
         (bells, Queues { claims: claims_queue, nodes: nodes_queue, pools: pools_queue })
     }
 
@@ -126,6 +130,7 @@ impl Stores {
         let (nodes, nodes_writer) = reflector::store();
         let (claims, claims_writer) = reflector::store();
         let (pools, pools_writer) = reflector::store();
+        let (overlays, overlays_writer) = reflector::store();
         let stores = Stores {
             daemon_sets: quiet(client, bells, &mut watches),
             volume_claims: quiet(client, bells, &mut watches),
@@ -141,6 +146,7 @@ impl Stores {
             nodes,
             claims,
             pools,
+            overlays,
         };
         let living = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let (known, ring, seen) = (stores.clone(), bells.clone(), Arc::clone(events));
@@ -160,6 +166,11 @@ impl Stores {
         watches.push(reflect(Api::all(client.clone()), Config::default(), pools_writer, move |event| {
             on_pool(&known, &ring, &mut generations, event)
         }));
+        let ring = bells.clone();
+        watches.push(reflect_if_served(client.clone(), overlays_writer, move |_: &Event<NodeOverlay>| {
+            ring.batch.notify_one();
+            ring.overlays.notify_one();
+        }));
         (stores, join_all(watches).map(drop).boxed())
     }
 
@@ -171,6 +182,7 @@ impl Stores {
             self.nodes.wait_until_ready(),
             self.claims.wait_until_ready(),
             self.pools.wait_until_ready(),
+            self.overlays.wait_until_ready(),
             self.daemon_sets.wait_until_ready(),
             self.volume_claims.wait_until_ready(),
             self.volumes.wait_until_ready(),
@@ -318,6 +330,7 @@ fn on_pool(stores: &Stores, bells: &Bells, generations: &mut BTreeMap<String, Op
             if generations.insert(name.clone(), generation) != Some(generation) {
                 let own = stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
                 own.iter().for_each(|claim| bells.claim(claim));
+                bells.overlays.notify_one();
             }
         }
         Event::InitDone => stores.pools.state().iter().for_each(|pool| bells.pool(&pool.name_any())),

@@ -10,7 +10,7 @@
 //!   rounded down to millicores;
 //! - pods: what the network interfaces and their addresses allow (in the catalogue), or what the kubelet is set to;
 //! - ephemeral storage: the root volume (20 GiB), less 1 GiB for Kubernetes' daemons, less 10 % below which pods are evicted;
-//! - devices: as many as there are.
+//! - devices: as many as there are; huge pages are cut from the memory.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +68,8 @@ pub fn allocatable(instance: &InstanceType, kubelet: &KubeletSettings) -> Result
         quantities("spec.kubelet.systemReserved", kubelet.system_reserved.as_ref())?,
         eviction(amount("memory"), amount("ephemeral-storage"), kubelet)?,
     ];
+    let is_huge = |resource: &str| resource.starts_with("hugepages-");
+    let huge: i64 = capacity.iter().filter(|(name, _)| is_huge(name)).map(|(_, amount)| *amount).sum();
     let mut offered = capacity;
     for (resource, offer) in &mut offered {
         let kept: i64 =
@@ -83,6 +85,8 @@ pub fn allocatable(instance: &InstanceType, kubelet: &KubeletSettings) -> Result
             offered.insert(resource.clone(), amount);
         }
     }
+    // Huge pages are cut from the memory.
+    offered.entry("memory".to_owned()).and_modify(|memory| *memory = memory.saturating_sub(huge).max(0));
     Ok(offered)
 }
 

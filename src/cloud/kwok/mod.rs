@@ -264,7 +264,7 @@ impl CloudProvider for Kwok {
         "kwok"
     }
 
-    async fn create(&self, claim: &NodeClaim) -> Result<Machine, CloudError> {
+    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Machine, CloudError> {
         match self.record(&ClaimKey::of(claim)).await {
             Err(CloudError::NotFound) => {}
             found => return found.map(|record| record.machine()),
@@ -277,7 +277,7 @@ impl CloudProvider for Kwok {
         if let Some(words) = behaviour.failure {
             return Err(CloudError::Failed(words));
         }
-        let choices = choices(&self.catalog(), claim, &KubeletSettings::default())?;
+        let choices = choices(catalog, claim, &KubeletSettings::default())?;
         let Some(choice) = choices.iter().find(|choice| !behaviour.refuses(&choice.offer)) else {
             let message = match choices.len() {
                 0 => "no offering satisfies the claim's requirements and requests".to_owned(),

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::super::conditions::{Conditions, INITIALIZED, Known, LAUNCHED, REGISTERED};
 use super::super::context::{Context, Error, lock};
+use super::super::overlays::Market;
 use super::write;
 use crate::api::NodeClaim;
 use crate::cloud::{CloudError, Machine, Offer, kwok::quantities};
@@ -20,9 +21,10 @@ use crate::labels;
 /// Asks the cloud for the claim's machine and writes down what it got. Both may be repeated: the cloud gives a claim one
 /// machine, and `Launched` is written last.
 pub(super) async fn launch(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
-    match context.cloud.create(claim).await {
+    let market = context.market();
+    match context.cloud.create(claim, market.of_claim(claim)).await {
         Ok(machine) => {
-            launched(claim, context, &machine, now).await?;
+            launched(claim, context, &machine, &market, now).await?;
             Ok(Action::await_change())
         }
         Err(CloudError::InsufficientCapacity { refused, message }) => {
@@ -55,7 +57,13 @@ async fn give_back(claim: &NodeClaim, context: &Context, reason: &str) -> Result
     Ok(Action::await_change())
 }
 
-async fn launched(claim: &NodeClaim, context: &Context, machine: &Machine, now: Timestamp) -> Result<(), Error> {
+async fn launched(
+    claim: &NodeClaim,
+    context: &Context,
+    machine: &Machine,
+    market: &Market,
+    now: Timestamp,
+) -> Result<(), Error> {
     let mut own = machine.labels.clone();
     // What a requirement leaves a single value for is what the node will bear.
     for one in &claim.spec.template.requirements {
@@ -82,10 +90,10 @@ async fn launched(claim: &NodeClaim, context: &Context, machine: &Machine, now: 
     info!(claim = claim.name_any(), "launched {}", machine.offering);
     context.metrics.claim_launched(&claim);
     let extra = lock(&context.pins).take_extra(&claim.name_any());
-    let bought = context.price(&machine.offering);
+    let bought = market.price(&claim, &machine.offering);
     let planned = claim.annotations().get(labels::PLANNED).and_then(|text| Offer::parse(text));
     // What was not planned, such as a claim that someone made by hand, has no planned cost to be compared with.
-    if let (Some(planned), Some(bought)) = (planned.and_then(|offer| context.price(&offer)), bought) {
+    if let (Some(planned), Some(bought)) = (planned.and_then(|offer| market.price(&claim, &offer)), bought) {
         context.metrics.cost(if extra { 0.0 } else { planned }, bought);
     }
     context.tell(&claim, EventType::Normal, "Launched", machine.offering.to_string()).await;

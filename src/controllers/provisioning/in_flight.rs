@@ -18,8 +18,13 @@ use crate::api::NodeClaim;
 use crate::cloud::kwok::quantities;
 use crate::labels;
 
-/// All nodes that count, with the claims that are still to become nodes among them, each under its claim's name.
-pub fn nodes(nodes: &[Arc<Node>], claims: &[Arc<NodeClaim>], catalog: &Catalog) -> Vec<Node> {
+/// All nodes that count, with the claims that are still to become nodes among them, each under its claim's name. What is on
+/// sale for a claim says what the machine has that it was planned with.
+pub fn nodes<'c>(
+    nodes: &[Arc<Node>],
+    claims: &[Arc<NodeClaim>],
+    on_sale: impl Fn(&NodeClaim) -> &'c Catalog,
+) -> Vec<Node> {
     let of_provider = |claim: &NodeClaim| claim.status.as_ref().and_then(|status| status.provider_id.clone());
     let by_provider: BTreeMap<String, &NodeClaim> =
         claims.iter().filter_map(|claim| Some((of_provider(claim)?, &**claim))).collect();
@@ -42,7 +47,7 @@ pub fn nodes(nodes: &[Arc<Node>], claims: &[Arc<NodeClaim>], catalog: &Catalog) 
         all.push(node);
     }
     for claim in claims.iter().filter(|claim| !there.contains(&claim.name_any())) {
-        all.push(to_come(claim, catalog));
+        all.push(to_come(claim, on_sale(claim)));
     }
     all
 }
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn a_claim_before_its_launch_holds_what_it_was_made_for() {
         let catalog = crate::catalog::embedded().unwrap();
-        let all = nodes(&[], &[claim(json!({}), json!({}))], &catalog);
+        let all = nodes(&[], &[claim(json!({}), json!({}))], |_| &catalog);
         let [node] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!(node.name_any(), "c");
         assert_eq!(node.labels()["topology.kubernetes.io/zone"], "us-east-1a");
@@ -176,7 +181,7 @@ mod tests {
             json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
             json!({"capacity": {"cpu": "4"}, "allocatable": {"cpu": "3900m"}}),
         );
-        let all = nodes(&[], &[ending], &catalog);
+        let all = nodes(&[], &[ending], |_| &catalog);
         assert_eq!(amount(&all[0], |status| &status.capacity), "4");
         assert_eq!(all[0].spec.as_ref().unwrap().unschedulable, Some(true));
     }
@@ -196,7 +201,8 @@ mod tests {
         .unwrap();
         let status = json!({"providerID": "kwok://c", "allocatable": {"cpu": "1930m"}, "capacity": {"cpu": "2"}});
         let other: Node = serde_json::from_value(json!({"metadata": {"name": "other"}})).unwrap();
-        let all = nodes(&[Arc::new(node), Arc::new(other)], &[claim(json!({}), status)], &Catalog::default());
+        let catalog = Catalog::default();
+        let all = nodes(&[Arc::new(node), Arc::new(other)], &[claim(json!({}), status)], |_| &catalog);
         assert_eq!(all.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["n", "other"]);
         let node = &all[0];
         let taints: Vec<&str> =

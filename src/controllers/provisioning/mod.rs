@@ -197,13 +197,13 @@ fn question(
     without: &Without,
 ) -> Result<Question, Error> {
     let stores = &context.stores;
-    let full = context.cloud.catalog();
-    let catalog = match lock(&context.refused).without(&full, Instant::now()) {
+    let market = context.market();
+    let catalog = match lock(&context.refused).without(&market.full, Instant::now()) {
         Some(left) => Arc::new(left),
-        None => Arc::clone(&full),
+        None => Arc::clone(&market.full),
     };
     let claims = stores.claims.state();
-    let mut nodes = in_flight::nodes(&stores.nodes.state(), &claims, &full);
+    let mut nodes = in_flight::nodes(&stores.nodes.state(), &claims, |claim| market.of_claim(claim));
     nodes.iter_mut().filter(|node| without.closes(&node.name_any())).for_each(in_flight::close);
     let stays = |pod: &Pod| pods::node_of(pod).is_some() && !without.moves(pod);
     let mut all: Vec<Pod> = stores.pods.state_filter(stays).iter().map(|pod| (**pod).clone()).collect();
@@ -228,6 +228,7 @@ fn question(
         pods: all,
         nodes,
         node_pools: pools.values().map(|pool| (**pool).clone().into()).collect(),
+        node_overlays: market.overlays.clone(),
         node_classes: classes.into_values().collect(),
         daemon_sets: stores.daemon_sets.state(),
         volume_claims: stores.volume_claims.state(),

@@ -7,6 +7,7 @@ mod drift;
 mod dry_run;
 mod faults;
 mod operation;
+mod overlays;
 mod scaling;
 mod stage;
 mod static_capacity;

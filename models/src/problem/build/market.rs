@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Taint;
 
 use super::attachments::Attachments;
 use super::forms::Form;
-use super::overlays::Overlays;
+use super::overlays::{OverlayFault, Overlays, with_devices};
 use super::reading::Reading;
 use super::{BuildError, Options};
 use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity, volume_limit};
@@ -270,8 +270,14 @@ pub(crate) fn market(
 ) -> Result<Market, BuildError> {
     let variants = variants(snapshot, catalog, options, reading)?;
     variants.iter().for_each(|variant| reading.note_taints(&variant.taints));
-    let overlays = Overlays::new(snapshot, catalog)?;
-    let mut market = Market { notes: overlays.notes.clone(), ..Market::default() };
+    let overlays = Overlays::new(&snapshot.node_overlays, &snapshot.node_pools, catalog);
+    let mut market = Market::default();
+    for (_, fault) in &overlays.faults {
+        match fault {
+            OverlayFault::Invalid(error) => return Err(error.clone()),
+            OverlayFault::Conflict(words) => market.notes.push(words.clone()),
+        }
+    }
     let allowed = |capacity_type: &str| {
         options.capacity_types.as_ref().is_none_or(|types| types.iter().any(|one| one == capacity_type))
     };
@@ -394,18 +400,12 @@ fn new_kind(
     attachments: &Attachments,
     columns: &[String],
 ) -> Result<Kind, BuildError> {
-    let mut allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
+    let equipped = devices.map(|devices| with_devices(instance, devices));
+    let instance = equipped.as_ref().unwrap_or(instance);
+    let allocatable = allocatable(instance, &variant.kubelet).map_err(|error| {
         BuildError::new(&format!("instance type {} in pool {}", instance.name, variant.name), error)
     })?;
-    let mut capacity = capacity(instance);
-    for (resource, amount) in devices.into_iter().flatten() {
-        capacity.insert(resource.clone(), *amount);
-        allocatable.insert(resource.clone(), *amount);
-        // Huge pages are cut from the memory.
-        if resource.starts_with("hugepages-") {
-            allocatable.entry("memory".to_owned()).and_modify(|memory| *memory = memory.saturating_sub(*amount).max(0));
-        }
-    }
+    let capacity = capacity(instance);
     let mut taken = Resources::new();
     for index in daemons.ones() {
         add(&mut taken, &reading.daemons[index].requests);

@@ -24,6 +24,7 @@ pub(crate) use forms::Form;
 pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
 pub(crate) use model::{Counted, Proto};
 pub use model::{Model, Part};
+pub use overlays::{Overlaid, OverlayFault, overlaid};
 pub use preferences::Preference;
 pub(crate) use reading::Owned;
 
