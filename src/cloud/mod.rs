@@ -7,17 +7,18 @@ mod choice;
 pub mod kwok;
 mod refused;
 mod rehearsal;
+mod repair;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 pub use choice::{Choice, choices};
 use jiff::Timestamp;
 pub use refused::Refused;
 pub use rehearsal::Rehearsal;
+pub use repair::{RepairPolicy, repair_policies};
 use serde_json::Value;
 use supercargo_models::catalog::{Catalog, InstanceType, Offering};
 use supercargo_models::kubernetes::NodeClassReference;
@@ -173,17 +174,6 @@ impl fmt::Display for Offer {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "{} {} {}", self.instance_type, self.capacity_type, self.zone)
     }
-}
-
-/// A node condition that means that a machine is broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepairPolicy {
-    /// Type of the condition.
-    pub condition: String,
-    /// Its status when the machine is broken.
-    pub status: String,
-    /// How long to hope.
-    pub patience: Duration,
 }
 
 /// Why the cloud did not do what it was asked for.

@@ -8,7 +8,8 @@
 //!      │                ├─> static         so many nodes as a pool's replicas say
 //!      └─> bells ──────>├─> pools          what a pool has, its fingerprint
 //!          (who looks   ├─> interruption   machines that the cloud takes back
-//!           again)      ├─> overlays       what NodeOverlays change of prices and devices
+//!           again)      ├─> repair         machines whose nodes are sick
+//!                       ├─> overlays       what NodeOverlays change of prices and devices
 //!                       └─> garbage        what lost its other half
 //! ```
 //!
@@ -29,6 +30,7 @@ mod overlays;
 mod pods;
 mod pools;
 mod provisioning;
+mod repair;
 mod settings;
 mod static_capacity;
 mod stores;
@@ -108,6 +110,7 @@ pub async fn run(
             garbage::run(Arc::clone(&context)),
             interruption::run(Arc::clone(&context)),
             overlays::run(Arc::clone(&context)),
+            repair::run(Arc::clone(&context)),
             apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),
             apply(queues.nodes, stores.nodes.clone(), termination::reconcile_node, &context),
             apply(queues.pools, stores.pools.clone(), pools::reconcile, &context),

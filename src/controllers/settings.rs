@@ -41,6 +41,8 @@ pub struct Settings {
     pub bind_deadline: Duration,
     /// Where to publish plans in place of acting on them: the namespace of the ConfigMap.
     pub dry_run: Option<String>,
+    /// Whether machines whose nodes are sick are replaced.
+    pub node_repair: bool,
     /// How often claims, nodes and machines are compared.
     pub collection_period: Duration,
 }

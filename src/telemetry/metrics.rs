@@ -33,6 +33,7 @@ pub struct Metrics {
     claims_initialized: Family<Labels, Counter>,
     claims_terminated: Family<Labels, Counter>,
     claims_disrupted: Family<Labels, Counter>,
+    claims_unhealthy: Family<Labels, Counter>,
     nodes_terminated: Family<Labels, Counter>,
     launches_refused: Family<Labels, Counter>,
     evictions: Counter,
@@ -74,6 +75,7 @@ impl Default for Metrics {
             claims_initialized: Family::default(),
             claims_terminated: Family::default(),
             claims_disrupted: Family::default(),
+            claims_unhealthy: Family::default(),
             nodes_terminated: Family::default(),
             launches_refused: Family::default(),
             evictions: Counter::default(),
@@ -108,6 +110,8 @@ impl Default for Metrics {
             "Claims ended by us, by reason",
             all.claims_disrupted.clone(),
         );
+        let name = "karpenter_nodeclaims_unhealthy_disrupted";
+        registry.register(name, "Claims ended because their node was sick", all.claims_unhealthy.clone());
         registry.register("karpenter_nodes_terminated", "Nodes that ended", all.nodes_terminated.clone());
         registry.register("supercargo_launches_refused", "Launches without capacity", all.launches_refused.clone());
         registry.register("supercargo_pods_evicted", "Pods evicted from nodes that ended", all.evictions.clone());
@@ -246,6 +250,15 @@ impl Metrics {
         self.claims_disrupted.get_or_create(&labels).inc();
     }
 
+    /// We asked for the end of a claim because of a condition of its node.
+    pub fn claim_unhealthy(&self, claim: &NodeClaim, condition: &str) {
+        let mut labels = of_claim(claim);
+        labels.push(("condition", snake_case(condition)));
+        let image = claim.status.as_ref().and_then(|status| status.image_id.clone());
+        labels.push(("image_id", image.unwrap_or_default()));
+        self.claims_unhealthy.get_or_create(&labels).inc();
+    }
+
     /// The cloud had nothing for a claim.
     pub fn launch_refused(&self, claim: &NodeClaim) {
         self.launches_refused.get_or_create(&of_claim(claim)).inc();
@@ -308,6 +321,18 @@ fn decided(decision: &str, reason: &str) -> Labels {
     vec![("decision", decision.to_owned()), ("reason", reason.to_lowercase())]
 }
 
+/// `KernelReady` as `kernel_ready`.
+fn snake_case(words: &str) -> String {
+    let mut snake = String::with_capacity(words.len() + 4);
+    for (at, letter) in words.char_indices() {
+        if letter.is_uppercase() && at > 0 {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
 fn of_claim(claim: &NodeClaim) -> Labels {
     let capacity_type = claim.labels().get(labels::CAPACITY_TYPE).cloned().unwrap_or_default();
     vec![pool_label(claim), ("capacity_type", capacity_type)]
@@ -325,6 +350,7 @@ mod tests {
         claim.labels_mut().insert("karpenter.sh/nodepool".into(), "default".into());
         metrics.claim_created(&claim);
         metrics.claim_disrupted(&claim, "empty");
+        metrics.claim_unhealthy(&claim, "AcceleratedHardwareReady");
         let text = metrics.encode().unwrap();
         assert!(
             text.contains("karpenter_nodeclaims_created_total{nodepool=\"default\",capacity_type=\"\"} 1\n"),
@@ -332,6 +358,10 @@ mod tests {
         );
         assert!(text.contains(
             "karpenter_nodeclaims_disrupted_total{nodepool=\"default\",capacity_type=\"\",reason=\"empty\"} 1\n"
+        ));
+        assert!(text.contains(
+            "karpenter_nodeclaims_unhealthy_disrupted_total{nodepool=\"default\",capacity_type=\"\",\
+             condition=\"accelerated_hardware_ready\",image_id=\"\"} 1\n"
         ));
         assert!(text.ends_with("# EOF\n"));
     }

@@ -30,6 +30,8 @@ pub struct Faults {
     pub prices: Vec<(Pattern, f64)>,
     /// Offerings whose machines have drifted.
     pub drifted: Vec<Pattern>,
+    /// How long a node may be sick, where it is not as long as on EC2.
+    pub repair_after: Option<Duration>,
 }
 
 impl Default for Faults {
@@ -43,6 +45,7 @@ impl Default for Faults {
             notice: NOTICE,
             prices: Vec::new(),
             drifted: Vec::new(),
+            repair_after: None,
         }
     }
 }
@@ -64,7 +67,9 @@ pub enum FaultError {
     #[error("{0:?} is no price; expected INSTANCE-TYPE/ZONE/CAPACITY-TYPE and dollars an hour, with a space between")]
     Price(String),
     /// A key that means nothing.
-    #[error("{0:?} is not known; there are bootDelay, refuse, fail, neverBoot, interrupt, notice, prices and drift")]
+    #[error(
+        "{0:?} is not known; there are bootDelay, refuse, fail, neverBoot, interrupt, notice, prices, drift and repairAfter"
+    )]
     Key(String),
 }
 
@@ -121,8 +126,7 @@ impl Faults {
     }
 
     /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse`, `interrupt` and `drift` with one pattern a
-    /// line,
-    /// `notice: 2m`, `prices` with a pattern and a price a line, `fail` with the words of the failure, `neverBoot: "true"`.
+    /// line, `notice: 2m`, `repairAfter: 10s`, `prices` with a pattern and a price a line, `fail` with the words of the failure, `neverBoot: "true"`.
     ///
     /// # Errors
     /// The first key or value that means nothing.
@@ -134,6 +138,7 @@ impl Faults {
                     faults.boot_delay = duration("bootDelay", value)?;
                 }
                 "notice" => faults.notice = duration("notice", value)?,
+                "repairAfter" => faults.repair_after = Some(duration("repairAfter", value)?),
                 "refuse" => faults.refused = lines(value).map(str::parse).collect::<Result<_, _>>()?,
                 "interrupt" => faults.interrupted = lines(value).map(str::parse).collect::<Result<_, _>>()?,
                 "drift" => faults.drifted = lines(value).map(str::parse).collect::<Result<_, _>>()?,
@@ -205,8 +210,10 @@ mod tests {
         assert_eq!(flags.overlaid(&data(&[("bootDelay", "500ms")])).unwrap().boot_delay, Duration::from_millis(500));
         assert_eq!(flags.overlaid(&data(&[("bootdelay", "1s")])), Err(FaultError::Key("bootdelay".into())));
         assert!(flags.overlaid(&data(&[("bootDelay", "-1s")])).is_err());
-        let faults = flags.overlaid(&data(&[("interrupt", "*/*/spot"), ("notice", "5s")])).unwrap();
+        let sick = [("interrupt", "*/*/spot"), ("notice", "5s"), ("repairAfter", "1m")];
+        let faults = flags.overlaid(&data(&sick)).unwrap();
         assert!(faults.interrupts(&offer()) && faults.notice == Duration::from_secs(5));
+        assert_eq!(faults.repair_after, Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use super::{ClaimKey, CloudError, CloudProvider, Machine, Offer, RepairPolicy, choices};
+use super::{ClaimKey, CloudError, CloudProvider, Machine, Offer, RepairPolicy, choices, repair_policies};
 use crate::api::{KWOKNodeClass, NodeClaim};
 use crate::labels;
 use crate::watch::reflect;
@@ -361,10 +361,12 @@ impl CloudProvider for Kwok {
     }
 
     fn repair_policies(&self) -> Vec<RepairPolicy> {
-        let patience = Duration::from_secs(30 * 60);
-        ["False", "Unknown"]
-            .map(|status| RepairPolicy { condition: "Ready".into(), status: status.into(), patience })
-            .into()
+        let mut policies = repair_policies();
+        // Faults that can't be read are told where a machine is asked for.
+        if let Some(patience) = self.behaviour().ok().and_then(|behaviour| behaviour.repair_after) {
+            policies.iter_mut().for_each(|policy| policy.patience = patience);
+        }
+        policies
     }
 }
 

@@ -1,6 +1,7 @@
 //! `controller`: the in-cluster autoscaler.
 
 mod dying;
+mod gates;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::ValueEnum;
 use clap::builder::FalseyValueParser;
+use gates::FeatureGates;
 use kube::Client;
 use supercargo_models::problem::build::Options;
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +81,16 @@ pub struct ControllerArguments {
     /// A node is open to all pods at the latest so long after it has joined.
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, env = "SUPERCARGO_BIND_DEADLINE", hide_env_values = true, help_heading = "Provisioning")]
     pub bind_deadline: Duration,
+    /// Optional behaviour, as NAME=true or NAME=false, with commas between: NodeRepair replaces machines whose nodes are sick.
+    #[arg(
+        long,
+        value_name = "GATES",
+        default_value = "NodeRepair=false",
+        env = "FEATURE_GATES",
+        hide_env_values = true,
+        help_heading = "Provisioning"
+    )]
+    pub feature_gates: FeatureGates,
     /// The offerings.
     #[command(flatten)]
     pub catalog: CatalogArguments,
@@ -175,6 +187,7 @@ impl ControllerArguments {
             bind: self.bind,
             bind_deadline: self.bind_deadline,
             dry_run: self.dry_run.then(|| self.operation.system_namespace.clone()),
+            node_repair: self.feature_gates.node_repair,
             collection_period: self.collection_period,
         }
     }

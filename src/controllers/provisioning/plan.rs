@@ -132,6 +132,7 @@ mod tests {
             bind: Bind::Off,
             bind_deadline: Duration::ZERO,
             dry_run: None,
+            node_repair: false,
             collection_period: Duration::ZERO,
         }
     }

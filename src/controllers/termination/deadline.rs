@@ -1,14 +1,35 @@
-//! How long a drain may take: a claim's `terminationGracePeriod`, counted from when its end was asked for.
+//! How long a drain may take: a claim's `terminationGracePeriod`, counted from when its end was asked for, or no longer.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use serde_json::json;
 
+use super::super::context::{Context, Error};
 use crate::api::NodeClaim;
 use crate::labels;
 
 /// When the drain of a claim's node is over, whatever is left there.
 pub(super) fn of(claim: &NodeClaim) -> Option<Timestamp> {
     claim.annotations().get(labels::TERMINATION_TIME)?.parse().ok()
+}
+
+/// Whether the drain of a claim's node is over, whatever is left there.
+pub fn is_overdue(claim: &NodeClaim, now: Timestamp) -> bool {
+    of(claim).is_some_and(|deadline| deadline <= now)
+}
+
+/// Has the drain of a claim's node be over now, whatever is left there. The claim as it is then.
+///
+/// # Errors
+/// If the API server fails, or the claim has changed since (409).
+pub async fn set_overdue(claim: &NodeClaim, context: &Context) -> Result<NodeClaim, Error> {
+    let now = context.now();
+    if is_overdue(claim, now) {
+        return Ok(claim.clone());
+    }
+    let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let patch = json!({"metadata": {"annotations": {labels::TERMINATION_TIME: whole.to_string()}}});
+    context.patch_claim(claim, patch).await
 }
 
 /// The deadline of a claim that ends, where it has one and it is not written down yet.
@@ -44,6 +65,7 @@ mod tests {
         claim.annotations_mut().insert(labels::TERMINATION_TIME.into(), due.to_string());
         assert_eq!(missing(&claim), None);
         assert_eq!(of(&claim), Some(due));
+        assert!(is_overdue(&claim, due) && !is_overdue(&claim, Timestamp::UNIX_EPOCH));
         claim.spec.template.termination_grace_period = None;
         claim.annotations_mut().clear();
         assert_eq!(missing(&claim), None);

@@ -12,6 +12,8 @@ mod volumes;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use deadline::{is_overdue, set_overdue};
+
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use supercargo::api::{NodeClaim, NodePool};
 
-use super::stage::{Stage, TYPE, condition, label, run};
+use super::stage::{Stage, TYPE, condition, label, run, told};
 use crate::fixture::until;
 
 /// Changes a pool's spec.
@@ -68,15 +67,6 @@ async fn replaced(stage: &Stage, old: &BTreeSet<String>) {
         claims.iter().all(|claim| !old.contains(&claim.name_any())).then_some(())
     })
     .await;
-}
-
-async fn told(stage: &Stage, reason: &str) -> String {
-    until("an event", async || {
-        let events: Api<Event> = Api::default_namespaced(stage.client.clone());
-        let events = events.list(&ListParams::default()).await.unwrap().items;
-        events.into_iter().find(|event| event.reason.as_deref() == Some(reason)).and_then(|event| event.note)
-    })
-    .await
 }
 
 #[test]

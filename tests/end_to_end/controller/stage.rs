@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -260,6 +261,16 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// The note of an event with this reason, about an object of the default namespace or of none.
+pub async fn told(stage: &Stage, reason: &str) -> String {
+    until("an event", async || {
+        let events: Api<Event> = Api::default_namespaced(stage.client.clone());
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        events.into_iter().find(|event| event.reason.as_deref() == Some(reason)).and_then(|event| event.note)
+    })
+    .await
 }
 
 /// The status of a claim's condition; empty where it has none.
