@@ -70,6 +70,24 @@ fn the_next_leader_goes_on_when_the_first_is_killed_and_a_clean_end_frees_the_le
 }
 
 #[test]
+fn a_leader_renews_its_lease_with_one_write() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        until("it to lead", async || controller.log().contains("leading").then_some(())).await;
+        // Twice, every ten seconds.
+        tokio::time::sleep(Duration::from_secs(22)).await;
+        let asked = until("its requests in the audit log", async || {
+            let mut log = stage.control_plane.audit_log().unwrap();
+            log.retain(|event| event["objectRef"]["resource"] == "leases" && event["user"]["username"] == "admin");
+            let verbs: Vec<String> = log.iter().map(|event| event["verb"].as_str().unwrap().to_owned()).collect();
+            (verbs.len() >= 4).then_some(verbs)
+        })
+        .await;
+        assert_eq!(asked, ["get", "create", "update", "update"], "{}", controller.log());
+    });
+}
+
+#[test]
 fn metrics_and_health_tell_how_it_is() {
     run(async |stage| {
         let controller = stage.controller(&[]);
