@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
 use supercargo_models::kubernetes::{NodeOverlay, NodePool};
@@ -57,30 +58,11 @@ pub fn of_stored(stored: Stored) -> Result<Loaded, InputError> {
     let mut objects = Objects::of_cluster();
     objects.pods = owned(stored.pods, &place);
     objects.nodes = owned(stored.nodes, &place);
-    objects.node_pools = stored
-        .node_pools
-        .into_iter()
-        .map(|object| {
-            let origin = named("NodePool", None, object.metadata.name.as_deref().unwrap_or_default(), &place);
-            Read { object, origin }
-        })
-        .collect();
-    objects.node_overlays = stored
-        .node_overlays
-        .into_iter()
-        .map(|object| {
-            let origin = named("NodeOverlay", None, object.metadata.name.as_deref().unwrap_or_default(), &place);
-            Read { object, origin }
-        })
-        .collect();
-    objects.node_classes = stored
-        .node_classes
-        .into_iter()
-        .map(|object| {
-            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            Read { origin: named("node class", None, name, &place), object }
-        })
-        .collect();
+    let name = |about: &ObjectMeta| about.name.clone().unwrap_or_default();
+    objects.node_pools = untyped("NodePool", stored.node_pools, |pool| name(&pool.metadata), &place);
+    objects.node_overlays = untyped("NodeOverlay", stored.node_overlays, |overlay| name(&overlay.metadata), &place);
+    let class = |class: &Value| class.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    objects.node_classes = untyped("node class", stored.node_classes, class, &place);
     objects.daemon_sets = shared(stored.daemon_sets, &place);
     objects.volume_claims = shared(stored.volume_claims, &place);
     objects.volumes = shared(stored.volumes, &place);
@@ -106,6 +88,11 @@ fn owned<K: Resource<DynamicType = ()>>(mut list: Vec<K>, place: &Place) -> Vec<
             Read { object, origin }
         })
         .collect()
+}
+
+/// Objects whose type does not know what the API calls them.
+fn untyped<T>(kind: &str, list: Vec<T>, name: impl Fn(&T) -> String, place: &Place) -> Vec<Read<T>> {
+    list.into_iter().map(|object| Read { origin: named(kind, None, &name(&object), place), object }).collect()
 }
 
 fn named(kind: &str, namespace: Option<&str>, name: &str, place: &Place) -> Origin {
