@@ -70,7 +70,7 @@ pub trait CloudProvider: Send + Sync {
     /// Whether a node's `spec.providerID` names a machine of this cloud, be it there or gone.
     fn names(&self, provider_id: &str) -> bool;
 
-    /// What can be bought, with prices.
+    /// What can be bought, with prices; the same one as long as nothing of it has changed.
     fn catalog(&self) -> Arc<Catalog>;
 
     /// The class object that a pool or claim names, for the planner and to know whether machines can be made of it.

@@ -9,12 +9,12 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use supercargo_models::catalog::Catalog;
-use supercargo_models::kubernetes::{self as core};
+use supercargo_models::kubernetes as core;
 use supercargo_models::problem::build::{OverlayFault, overlaid};
 use tracing::{debug, warn};
 
 use super::conditions::{Conditions, Known, READY, VALID};
-use super::context::{Context, Error, lock};
+use super::context::{Context, lock};
 use crate::api::{NodeClaim, NodeOverlay, NodePool};
 use crate::cloud::Offer;
 use crate::labels;
@@ -22,7 +22,7 @@ use crate::labels;
 /// How often to look without having been told: the cloud's offerings change untold.
 const PERIOD: Duration = Duration::from_secs(5 * 60);
 /// How soon what could not be written is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What is on sale, as each pool sees it.
 #[derive(Debug)]
@@ -112,33 +112,34 @@ fn words(fault: &OverlayFault) -> (&'static str, &str) {
 /// Keeps the conditions of overlays up to date for ever.
 pub async fn run(context: Arc<Context>) {
     loop {
-        let again = match observe(&context).await {
-            Ok(()) => PERIOD,
-            Err(error) => {
-                debug!("the status of overlays: {error}");
-                PAUSE
-            }
-        };
+        let again = if observe(&context).await { PERIOD } else { PAUSE };
         let _ = tokio::time::timeout(again, context.bells.overlays.notified()).await;
     }
 }
 
-async fn observe(context: &Context) -> Result<(), Error> {
+/// Writes conditions that have changed; whether all of them could be written.
+async fn observe(context: &Context) -> bool {
     let market = context.market();
     let api: Api<NodeOverlay> = Api::all(context.client.clone());
+    let mut all = true;
     for overlay in context.stores.overlays.state() {
+        let name = overlay.name_any();
         let old = overlay.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         let mut conditions = Conditions::new(old, overlay.metadata.generation, context.now());
-        judge(&mut conditions, market.faults.get(&overlay.name_any()));
-        if conditions.changed() {
-            let patch = Patch::Merge(json!({
-                "metadata": {"resourceVersion": overlay.metadata.resource_version},
-                "status": {"conditions": conditions.into_list()},
-            }));
-            api.patch_status(&overlay.name_any(), &PatchParams::default(), &patch).await?;
+        judge(&mut conditions, market.faults.get(&name));
+        if !conditions.changed() {
+            continue;
+        }
+        let patch = Patch::Merge(json!({
+            "metadata": {"resourceVersion": overlay.metadata.resource_version},
+            "status": {"conditions": conditions.into_list()},
+        }));
+        if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+            debug!(nodeoverlay = name, "its status: {error}");
+            all = false;
         }
     }
-    Ok(())
+    all
 }
 
 fn judge(conditions: &mut Conditions, fault: Option<&OverlayFault>) {
