@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::conditions::{self, DRIFTED, INITIALIZED};
 use super::context::{Context, Error, lock};
-use super::disruption::{obstacle, replacing};
+use super::disruption::{obstacle, of_node, replacing};
 use super::pods;
 use super::provisioning::{Place, moving, unplanned};
 use crate::api::{NodeClaim, NodePool};
@@ -189,11 +189,7 @@ fn surplus(claim: Arc<NodeClaim>, context: &Context) -> Surplus {
     let node = context.stores.node_of(&claim);
     let now = context.now();
     let on_it = node.as_ref().map(|node| context.stores.pods_on(&node.name_any())).unwrap_or_default();
-    let forbidden = node.is_some_and(|node| pods::node_forbids_disruption(&node, now));
-    let obstacle = match forbidden {
-        true => Some("the node has the annotation karpenter.sh/do-not-disrupt".to_owned()),
-        false => obstacle(&claim, &on_it, &[], now),
-    };
+    let obstacle = node.and_then(|node| of_node(&node, now)).or_else(|| obstacle(&claim, &on_it, &[], now));
     let held = on_it.iter().filter(|pod| pods::holds_its_node(pod)).count();
     // Pods are on their way to it.
     let awaited = usize::from(lock(&context.pins).is_taken(&Place::Claim(claim.name_any())));

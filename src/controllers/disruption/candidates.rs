@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::runtime::events::EventType;
@@ -40,15 +39,20 @@ impl Candidate {
     pub fn is_empty(&self) -> bool {
         !self.pods.iter().any(|pod| pods::holds_its_node(pod))
     }
+
+    /// Says why it stays.
+    pub async fn tell_blocked(&self, reason: &str, context: &Context) {
+        context.tell(&*self.node, EventType::Normal, "DisruptionBlocked", reason.to_owned()).await;
+        context.tell(&*self.claim, EventType::Normal, "DisruptionBlocked", reason.to_owned()).await;
+    }
 }
 
-/// Claims of a kind whose initialized nodes may be disrupted as far as claim and node say, the oldest first. A node that pods
+/// Claims of a kind whose initialized nodes may be disrupted as far as claims and plans say, the oldest first. A node that pods
 /// are planned onto may not, nor one that is to take the place of another one that is still there: its pods are to come.
 pub(super) fn candidates(
     claims: &[Arc<NodeClaim>],
     wanted: impl Fn(&NodeClaim) -> bool,
     context: &Context,
-    now: Timestamp,
 ) -> Vec<Candidate> {
     let mut wanted: Vec<&Arc<NodeClaim>> = claims
         .iter()
@@ -75,7 +79,6 @@ pub(super) fn candidates(
     };
     let free = |one: &Candidate| {
         one.node.metadata.deletion_timestamp.is_none()
-            && !pods::node_forbids_disruption(&one.node, now)
             && !lock(&context.pins).is_taken(&Place::Claim(one.claim.name_any()))
     };
     wanted.into_iter().filter_map(&mut candidate).filter(free).collect()

@@ -6,7 +6,8 @@ use tracing::warn;
 use super::super::conditions::{self, CONSOLIDATABLE};
 use super::super::context::{Context, Error};
 use super::super::pods;
-use super::candidates::{candidates, end, room};
+use super::candidates::{Candidate, candidates, end, room};
+use super::obstacles::of_node;
 use crate::api::NodePool;
 use crate::labels;
 
@@ -33,8 +34,13 @@ async fn take_away(pool: &NodePool, context: &Context) -> Result<usize, Error> {
     }
     let claims = context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
     let rested = |claim: &_| conditions::is_true(claim, CONSOLIDATABLE);
-    let mut empty = candidates(&claims, rested, context, context.now());
-    empty.retain(|candidate| candidate.is_empty());
+    let mut empty = Vec::new();
+    for candidate in candidates(&claims, rested, context).into_iter().filter(Candidate::is_empty) {
+        match of_node(&candidate.node, context.now()) {
+            Some(obstacle) => candidate.tell_blocked(&obstacle, context).await,
+            None => empty.push(candidate),
+        }
+    }
     let eligible = empty.len();
     if eligible == 0 {
         return Ok(0);

@@ -10,7 +10,7 @@ mod emptiness;
 mod obstacles;
 
 pub use candidates::replacing;
-pub use obstacles::obstacle;
+pub use obstacles::{obstacle, of_node};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,16 +1,22 @@
-//! What pods say against the end of their node: <https://karpenter.sh/docs/concepts/disruption/#pod-level-controls>.
+//! What nodes and their pods say against their end: <https://karpenter.sh/docs/concepts/disruption/#controls>.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use supercargo_models::kubernetes::requirements::Selector;
 
 use super::super::pods;
 use crate::api::NodeClaim;
+
+/// What a node itself says against being disrupted just now, in words; its drain's end does not matter.
+pub fn of_node(node: &Node, now: Timestamp) -> Option<String> {
+    let forbidden = pods::node_forbids_disruption(node, now);
+    forbidden.then(|| "the node has the annotation karpenter.sh/do-not-disrupt".to_owned())
+}
 
 /// What keeps a node from being disrupted just now, of the pods on it, in words. Nothing does where the claim sets an end to
 /// its drain: whoever sets `terminationGracePeriod` wants the node to end in time, whatever its pods say.

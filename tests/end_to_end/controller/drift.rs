@@ -126,6 +126,32 @@ fn a_pod_that_forbids_it_keeps_a_drifted_node() {
 }
 
 #[test]
+fn a_node_that_forbids_it_stays_as_long_as_it_does() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        stage.pool("default", one_at_a_time()).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        let old = names(&stage).await;
+        let annotate = async |value: Value| {
+            let patch = Patch::Merge(json!({"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": value}}}));
+            let name = stage.nodes().await[0].name_any();
+            stage.all::<Node>().patch(&name, &PatchParams::default(), &patch).await.unwrap();
+        };
+        annotate(json!("true")).await;
+        change(&stage, team("new")).await;
+        let note = told(&stage, "DisruptionBlocked").await;
+        assert!(note.contains("the node has the annotation karpenter.sh/do-not-disrupt"), "{note}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(names(&stage).await, old, "{}", controller.log());
+        annotate(Value::Null).await;
+        replaced(&stage, &old).await;
+        stage.run_pods(1).await;
+    });
+}
+
+#[test]
 fn requirements_that_a_node_does_not_satisfy_are_drift_until_they_are_taken_back() {
     run(async |stage| {
         let _controller = stage.controller(&[]);

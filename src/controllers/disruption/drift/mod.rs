@@ -30,7 +30,7 @@ use super::super::context::{Context, Error};
 use super::super::provisioning::moving::{Fate, Without, claim_in_place_of, fate, make, plan_without};
 use super::super::{pods, provisioning, static_capacity};
 use super::candidates::{Candidate, candidates, close, end, replacing, room};
-use super::obstacles::obstacle;
+use super::obstacles::{obstacle, of_node};
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
 
@@ -73,8 +73,8 @@ impl Drift {
             let claims =
                 context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
             let drifted = |claim: &NodeClaim| conditions::is_true(claim, DRIFTED);
-            let mut found = candidates(&claims, drifted, context, context.now());
-            eligible += found.len();
+            let mut found = candidates(&claims, drifted, context);
+            eligible += found.iter().filter(|one| of_node(&one.node, context.now()).is_none()).count();
             // One plan a pass: what came meanwhile is looked at before the next.
             if found.is_empty() || more {
                 continue;
@@ -108,7 +108,9 @@ impl Drift {
             if self.tries.of(&candidate.claim).rests_until.is_some_and(|until| until > Instant::now()) {
                 continue;
             }
-            if let Some(reason) = obstacle(&candidate.claim, &candidate.pods, &budgets, context.now()) {
+            let now = context.now();
+            let of_pods = || obstacle(&candidate.claim, &candidate.pods, &budgets, now);
+            if let Some(reason) = of_node(&candidate.node, now).or_else(of_pods) {
                 self.tries.blocked(&candidate, &reason, context).await;
                 continue;
             }
@@ -239,11 +241,9 @@ fn no_longer(candidate: &Candidate, context: &Context) -> Option<String> {
     if !conditions::is_true(&claim, DRIFTED) {
         return Some("it is no longer drifted".into());
     }
-    if pods::node_forbids_disruption(&candidate.node, context.now()) {
-        return Some("the node has the annotation karpenter.sh/do-not-disrupt".into());
-    }
     // A disruption budget that is exhausted now only holds up the drain.
-    obstacle(&claim, &context.stores.pods_on(&candidate.node.name_any()), &[], context.now())
+    let of_pods = || obstacle(&claim, &context.stores.pods_on(&candidate.node.name_any()), &[], context.now());
+    of_node(&candidate.node, context.now()).or_else(of_pods)
 }
 
 /// Whether a claim ends, or is gone.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
-use kube::runtime::events::EventType;
 use tracing::info;
 
 use super::super::super::context::Context;
@@ -80,8 +79,7 @@ impl Tries {
         }
         *told = Some((reason.to_owned(), Instant::now()));
         info!(claim = candidate.claim.name_any(), "drifted, and stays: {reason}");
-        context.tell(&*candidate.node, EventType::Normal, "DisruptionBlocked", reason.to_owned()).await;
-        context.tell(&*candidate.claim, EventType::Normal, "DisruptionBlocked", reason.to_owned()).await;
+        candidate.tell_blocked(reason, context).await;
     }
 }
 

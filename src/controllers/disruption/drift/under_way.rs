@@ -19,8 +19,9 @@ use super::{Drift, REASON, end_drifted, ending, failed, is_ending, no_longer, of
 use crate::api::NodeClaim;
 use crate::labels;
 
-/// How long a replacement is waited for, as Karpenter has it.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How long a replacement is waited for: Karpenter's `minRetryDuration` (`pkg/controllers/disruption/queue.go`), which holds
+/// up to 7,500 replacements under way.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How often more may be bought for one node because others took what was meant for its pods.
 const MOST_EXTRA: u32 = 3;
 
@@ -57,9 +58,11 @@ impl Drift {
             give_back(one, &why, context).await?;
             return Ok(None);
         }
-        for late in new.iter().filter(|claim| is_late(claim, context)) {
-            info!(claim = late.name_any(), "given up: not initialized within {} s", PATIENCE.as_secs());
-            context.delete_claim(late, "replacement_timeout").await?;
+        if let Some(late) = new.iter().find(|claim| is_late(claim, context)) {
+            // Which may still become a node like any other; if not, it is given up like any other.
+            let why = format!("{} is not initialized after {} s", late.name_any(), PATIENCE.as_secs());
+            give_back(one, &why, context).await?;
+            return Ok(None);
         }
         close(&candidate.node, context).await?;
         Ok(new.iter().all(|claim| conditions::is_true(claim, INITIALIZED)).then_some(candidate))
