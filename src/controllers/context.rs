@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::Recorder;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
+use super::events::Told;
 use super::overlays::Market;
 use super::pods::PodEvents;
 use super::provisioning::Pins;
@@ -57,6 +58,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Events for people.
     pub recorder: Recorder,
+    /// Those that were told of late.
+    pub told: Mutex<Told>,
 }
 
 /// Why something has to be tried again.
@@ -169,18 +172,6 @@ impl Context {
         }
     }
 
-    /// Publishes an event about an object; one that can't be published is only logged.
-    pub async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
-        let event =
-            Event { type_, reason: reason.into(), note: Some(clip(note)), action: reason.into(), secondary: None };
-        let mut reference = object.object_ref(&());
-        // Events about what has no namespace live in the default one.
-        reference.namespace = reference.namespace.or_else(|| Some("default".into()));
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
-            debug!("publishing an event: {error}");
-        }
-    }
-
     /// Whether a claim is ours to carry: its machine is, or will be, one of our cloud's.
     pub fn carries(&self, claim: &NodeClaim) -> bool {
         claim.spec.template.node_class_ref.as_ref().is_none_or(|class| self.cloud.makes(class))
@@ -190,14 +181,6 @@ impl Context {
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
     }
-}
-
-/// At most the kilobyte that an event's note may have.
-fn clip(mut note: String) -> String {
-    while note.len() > 1000 {
-        note.pop();
-    }
-    note
 }
 
 fn based_on(version: Option<&str>, mut patch: Value) -> Value {

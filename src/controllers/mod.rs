@@ -21,6 +21,7 @@
 mod conditions;
 mod context;
 mod disruption;
+mod events;
 mod garbage;
 mod hash;
 mod interruption;
@@ -89,6 +90,7 @@ pub async fn run(
         settings,
         metrics,
         recorder,
+        told: Mutex::default(),
     });
     let work = async {
         stores.ready().await;

@@ -73,12 +73,14 @@ fn every_pod_of_a_plan_is_bound_where_it_was_planned() {
         stage.pool("default", json!({})).await;
         let controller = stage.sole_controller(&[]);
         stage.run_pods(PODS).await;
-        let planned = until("an event for each pod", async || {
+        // Of one plan no more pods are told of at once.
+        let planned = until("an event for ten pods", async || {
             let planned = planned(&stage).await;
-            (planned.len() == PODS).then_some(planned)
+            (planned.len() >= 10).then_some(planned)
         })
         .await;
-        assert_eq!(places(&stage).await, planned);
+        let places = places(&stage).await;
+        assert!(planned.len() < PODS && planned.iter().all(|(pod, claim)| places.get(pod) == Some(claim)));
         let claims = stage.claims().await;
         stage.whole(claims.len()).await;
         for node in stage.nodes().await {
