@@ -149,13 +149,24 @@ impl Context {
         Ok(self.nodes().patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
-    /// Asks for the end of a claim, with the reason that logs and metrics tell. One that is gone already is fine.
+    /// Asks for the end of a claim by our own choice, with the reason that metrics tell. One that is gone already is fine.
     ///
     /// # Errors
     /// If the API server fails.
     pub async fn delete_claim(&self, claim: &NodeClaim, reason: &str) -> Result<(), Error> {
+        if self.end_claim(claim).await? {
+            self.metrics.claim_disrupted(claim, reason);
+        }
+        Ok(())
+    }
+
+    /// Asks for the end of a claim; whether it was there and not ending.
+    ///
+    /// # Errors
+    /// If the API server fails.
+    pub async fn end_claim(&self, claim: &NodeClaim) -> Result<bool, Error> {
         if claim.metadata.deletion_timestamp.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let uid = claim.metadata.uid.clone();
         let same = DeleteParams {
@@ -163,11 +174,8 @@ impl Context {
             ..DeleteParams::default()
         };
         match self.claims().delete(&claim.name_any(), &same).await {
-            Ok(_) => {
-                self.metrics.claim_disrupted(claim, reason);
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

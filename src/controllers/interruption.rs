@@ -58,5 +58,5 @@ async fn end(claim: &NodeClaim, context: &Context) -> Result<(), Error> {
     if let Some(node) = context.stores.node_of(claim) {
         context.tell(&*node, EventType::Warning, REASON, note.to_owned()).await;
     }
-    context.delete_claim(claim, "interrupted").await
+    context.delete_claim(claim, "spot_interrupted").await
 }

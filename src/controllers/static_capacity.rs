@@ -172,7 +172,7 @@ async fn shrink(
             continue;
         }
         info!(claim = name, nodepool = pool.name_any(), pods = one.pods, "one too many: taken away");
-        context.delete_claim(&one.claim, "scaled_down").await?;
+        context.delete_claim(&one.claim, "overprovisioned").await?;
         let note = "Disrupting Node: the replicas of its pool are fewer".to_owned();
         context.tell(&*one.claim, EventType::Normal, "DisruptionTerminating", note).await;
         ended.push(&one.claim);

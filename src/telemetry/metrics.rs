@@ -1,5 +1,12 @@
-//! What is counted. What means the same as a metric of Karpenter's carries its name
-//! (<https://karpenter.sh/docs/reference/metrics/>); our own begin with `supercargo_`.
+//! What is counted. What means the same as a metric of Karpenter's carries its name and labels
+//! (<https://karpenter.sh/docs/reference/metrics/>; `pkg/metrics/metrics.go` and the `metrics.go` of each controller of
+//! <https://github.com/kubernetes-sigs/karpenter>); our own begin with `supercargo_`.
+//!
+//! Why a claim was ended by us, `reason` of `karpenter_nodeclaims_disrupted_total`: `empty`, `drifted`, `expired`,
+//! `unhealthy`, `garbage_collected`, `insufficient_capacity`, `nodeclass_not_ready`, `launch_timeout`,
+//! `registration_timeout`; `spot_interrupted` is the AWS provider's (`pkg/controllers/interruption`), and
+//! `overprovisioned` (static capacity with too many nodes) Karpenter's word in `pkg/controllers/static/deprovisioning`,
+//! which it does not count. Claims whose end somebody else asked for are not counted here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,14 +36,14 @@ pub struct Metrics {
     registry: Registry,
     claims_created: Family<Labels, Counter>,
     claims_launched: Family<Labels, Counter>,
-    claims_registered: Family<Labels, Counter>,
+    nodes_created: Family<Labels, Counter>,
     claims_initialized: Family<Labels, Counter>,
     claims_terminated: Family<Labels, Counter>,
     claims_disrupted: Family<Labels, Counter>,
     claims_unhealthy: Family<Labels, Counter>,
     nodes_terminated: Family<Labels, Counter>,
     launches_refused: Family<Labels, Counter>,
-    evictions: Counter,
+    evictions: Family<Labels, Counter>,
     allowed_disruptions: Family<Labels, Gauge>,
     eligible: Family<Labels, Gauge>,
     decisions: Family<Labels, Counter>,
@@ -71,14 +78,14 @@ impl Default for Metrics {
             registry: Registry::default(),
             claims_created: Family::default(),
             claims_launched: Family::default(),
-            claims_registered: Family::default(),
+            nodes_created: Family::default(),
             claims_initialized: Family::default(),
             claims_terminated: Family::default(),
             claims_disrupted: Family::default(),
             claims_unhealthy: Family::default(),
             nodes_terminated: Family::default(),
             launches_refused: Family::default(),
-            evictions: Counter::default(),
+            evictions: Family::default(),
             allowed_disruptions: Family::default(),
             eligible: Family::default(),
             decisions: Family::default(),
@@ -102,7 +109,7 @@ impl Default for Metrics {
         let all = &metrics;
         registry.register("karpenter_nodeclaims_created", "Claims made", all.claims_created.clone());
         registry.register("supercargo_nodeclaims_launched", "Machines launched", all.claims_launched.clone());
-        registry.register("supercargo_nodeclaims_registered", "Nodes that joined", all.claims_registered.clone());
+        registry.register("karpenter_nodes_created", "Nodes that joined", all.nodes_created.clone());
         registry.register("supercargo_nodeclaims_initialized", "Nodes ready for pods", all.claims_initialized.clone());
         registry.register("karpenter_nodeclaims_terminated", "Claims that ended", all.claims_terminated.clone());
         registry.register(
@@ -114,7 +121,12 @@ impl Default for Metrics {
         registry.register(name, "Claims ended because their node was sick", all.claims_unhealthy.clone());
         registry.register("karpenter_nodes_terminated", "Nodes that ended", all.nodes_terminated.clone());
         registry.register("supercargo_launches_refused", "Launches without capacity", all.launches_refused.clone());
-        registry.register("supercargo_pods_evicted", "Pods evicted from nodes that ended", all.evictions.clone());
+        let name = "karpenter_pods_eviction_requests";
+        registry.register(
+            name,
+            "Evictions that were asked for, by what the API server answered",
+            all.evictions.clone(),
+        );
         let name = "karpenter_nodepools_allowed_disruptions";
         registry.register(name, "Nodes that budgets allow to be disrupted at once", all.allowed_disruptions.clone());
         let name = "karpenter_voluntary_disruption_eligible_nodes";
@@ -125,11 +137,12 @@ impl Default for Metrics {
         registry.register(name, "Replacements that did not come", all.replacements_failed.clone());
         registry.register("karpenter_nodepools_usage", "What a pool's nodes have together", all.usage.clone());
         registry.register("karpenter_nodepools_limit", "The most that a pool's nodes may have", all.limit.clone());
-        registry.register("karpenter_scheduler_queue_depth", "Pods that wait to be planned", all.queue.clone());
+        let scheduler = registry.sub_registry_with_label(("controller".into(), "provisioner".into()));
+        scheduler.register("karpenter_scheduler_queue_depth", "Pods that wait to be planned", all.queue.clone());
         let name = "karpenter_scheduler_unschedulable_pods_count";
-        registry.register(name, "Pods that the last plan found no place for", all.unschedulable.clone());
+        scheduler.register(name, "Pods that the last plan found no place for", all.unschedulable.clone());
         let name = "karpenter_scheduler_scheduling_duration_seconds";
-        registry.register(name, "Time a plan takes", all.duration.clone());
+        scheduler.register(name, "Time a plan takes", all.duration.clone());
         registry.register(
             "supercargo_plan_cost",
             "Dollars an hour of the last plan's new nodes",
@@ -218,9 +231,11 @@ impl Metrics {
         self.realised_cost.inc_by(realised);
     }
 
-    /// A claim was made.
-    pub fn claim_created(&self, claim: &NodeClaim) {
-        self.claims_created.get_or_create(&of_claim(claim)).inc();
+    /// A claim was made: `provisioned`, or in place of one that has `drifted`.
+    pub fn claim_created(&self, claim: &NodeClaim, reason: &str) {
+        // What `minValues` asks for is never relaxed.
+        let labels = [("reason", reason.to_owned()), ("min_values_relaxed", "false".to_owned())];
+        self.claims_created.get_or_create(&[pool_label(claim)].into_iter().chain(labels).collect()).inc();
     }
 
     /// A claim's machine was launched.
@@ -229,8 +244,8 @@ impl Metrics {
     }
 
     /// A claim's node has joined.
-    pub fn claim_registered(&self, claim: &NodeClaim) {
-        self.claims_registered.get_or_create(&of_claim(claim)).inc();
+    pub fn node_created(&self, claim: &NodeClaim) {
+        self.nodes_created.get_or_create(&vec![pool_label(claim), zone_label(claim)]).inc();
     }
 
     /// A claim's node is ready for pods.
@@ -240,7 +255,9 @@ impl Metrics {
 
     /// A claim is gone.
     pub fn claim_terminated(&self, claim: &NodeClaim) {
-        self.claims_terminated.get_or_create(&of_claim(claim)).inc();
+        let mut labels = of_claim(claim);
+        labels.push(zone_label(claim));
+        self.claims_terminated.get_or_create(&labels).inc();
     }
 
     /// We asked for the end of a claim.
@@ -266,12 +283,12 @@ impl Metrics {
 
     /// A node is gone.
     pub fn node_terminated(&self, node: &Node) {
-        self.nodes_terminated.get_or_create(&vec![pool_label(node)]).inc();
+        self.nodes_terminated.get_or_create(&vec![pool_label(node), zone_label(node)]).inc();
     }
 
-    /// A pod was asked to leave its node.
-    pub fn pod_evicted(&self) {
-        self.evictions.inc();
+    /// A pod was asked to leave its node, with this answer.
+    pub fn eviction_requested(&self, code: u16) {
+        self.evictions.get_or_create(&vec![("code", code.to_string())]).inc();
     }
 
     /// How many of a pool's nodes may be disrupted at once.
@@ -282,7 +299,7 @@ impl Metrics {
 
     /// How many nodes may be disrupted for a reason, whatever budgets say.
     pub fn disruption_eligible(&self, reason: &str, nodes: usize) {
-        let labels = vec![("reason", reason.to_lowercase())];
+        let labels = vec![("reason", snake_case(reason))];
         self.eligible.get_or_create(&labels).set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
@@ -317,8 +334,18 @@ fn pool_label<K: ResourceExt>(object: &K) -> (&'static str, String) {
     ("nodepool", object.labels().get(labels::NODE_POOL).cloned().unwrap_or_default())
 }
 
+fn zone_label<K: ResourceExt>(object: &K) -> (&'static str, String) {
+    ("zone", object.labels().get(labels::ZONE).cloned().unwrap_or_default())
+}
+
 fn decided(decision: &str, reason: &str) -> Labels {
-    vec![("decision", decision.to_owned()), ("reason", reason.to_lowercase())]
+    // Of Karpenter's methods, emptiness has a name as a way of consolidation, and drift is none.
+    let consolidation = if reason == "Empty" { "empty" } else { "" };
+    vec![
+        ("decision", decision.to_owned()),
+        ("reason", snake_case(reason)),
+        ("consolidation_type", consolidation.to_owned()),
+    ]
 }
 
 /// `KernelReady` as `kernel_ready`.
@@ -348,21 +375,23 @@ mod tests {
         let metrics = Metrics::default();
         let mut claim = NodeClaim::default();
         claim.labels_mut().insert("karpenter.sh/nodepool".into(), "default".into());
-        metrics.claim_created(&claim);
+        metrics.claim_created(&claim, "provisioned");
+        metrics.node_created(&claim);
+        metrics.disruption_decided("delete", "Empty");
         metrics.claim_disrupted(&claim, "empty");
         metrics.claim_unhealthy(&claim, "AcceleratedHardwareReady");
         let text = metrics.encode().unwrap();
-        assert!(
-            text.contains("karpenter_nodeclaims_created_total{nodepool=\"default\",capacity_type=\"\"} 1\n"),
-            "{text}"
-        );
-        assert!(text.contains(
-            "karpenter_nodeclaims_disrupted_total{nodepool=\"default\",capacity_type=\"\",reason=\"empty\"} 1\n"
-        ));
-        assert!(text.contains(
+        for line in [
+            "karpenter_nodeclaims_created_total{nodepool=\"default\",reason=\"provisioned\",min_values_relaxed=\"false\"} 1\n",
+            "karpenter_nodes_created_total{nodepool=\"default\",zone=\"\"} 1\n",
+            "karpenter_nodeclaims_disrupted_total{nodepool=\"default\",capacity_type=\"\",reason=\"empty\"} 1\n",
             "karpenter_nodeclaims_unhealthy_disrupted_total{nodepool=\"default\",capacity_type=\"\",\
-             condition=\"accelerated_hardware_ready\",image_id=\"\"} 1\n"
-        ));
+             condition=\"accelerated_hardware_ready\",image_id=\"\"} 1\n",
+            "decisions_total{decision=\"delete\",reason=\"empty\",consolidation_type=\"empty\"} 1\n",
+            "karpenter_scheduler_queue_depth{controller=\"provisioner\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn register(claim: &NodeClaim, context: &Context, now: Timestam
     conditions.set(INITIALIZED, Known::Unknown, "NodeNotReady", "the node has joined and is not ready yet");
     write(claim, context, conditions, json!({"nodeName": node.name_any()})).await?;
     info!(claim = claim.name_any(), node = node.name_any(), "registered");
-    context.metrics.claim_registered(claim);
+    context.metrics.node_created(claim);
     Ok(Action::await_change())
 }
 

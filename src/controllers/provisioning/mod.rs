@@ -312,7 +312,7 @@ async fn act(
                     context.metrics.extra_node();
                 }
                 pin(&node.pods, &Place::Claim(claim.name_any()));
-                context.metrics.claim_created(&claim);
+                context.metrics.claim_created(&claim, "provisioned");
                 made.push((node, claim));
             }
             Err(error) => failure = Some(error),

@@ -130,7 +130,7 @@ pub async fn make(context: &Context, mut claim: NodeClaim, old: Option<&NodeClai
         claim.annotations_mut().insert(labels::REPLACES.into(), old.name_any());
     }
     let made = context.claims().create(&PostParams::default(), &claim).await?;
-    context.metrics.claim_created(&made);
+    context.metrics.claim_created(&made, if old.is_some() { "drifted" } else { "provisioned" });
     seen(context, &made).await;
     Ok(made)
 }

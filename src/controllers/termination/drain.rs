@@ -42,19 +42,22 @@ async fn evict(pod: &Pod, context: &Context) {
     match pods.evict(&name, &EvictParams { delete_options: Some(same), ..EvictParams::default() }).await {
         Ok(_) => {
             debug!(pod = name, "evicted");
-            context.metrics.pod_evicted();
+            context.metrics.eviction_requested(200);
             context.tell(pod, EventType::Normal, "Evicted", "its node is to be removed".into()).await;
         }
-        Err(kube::Error::Api(status)) => match status.code {
-            // Gone, or another one of that name.
-            404 | 409 => {}
-            // A disruption budget says no.
-            429 => {
-                debug!(pod = name, "not evicted: {}", status.message);
-                context.tell(pod, EventType::Warning, "FailedDraining", status.message.clone()).await;
+        Err(kube::Error::Api(status)) => {
+            context.metrics.eviction_requested(status.code);
+            match status.code {
+                // Gone, or another one of that name.
+                404 | 409 => {}
+                // A disruption budget says no.
+                429 => {
+                    debug!(pod = name, "not evicted: {}", status.message);
+                    context.tell(pod, EventType::Warning, "FailedDraining", status.message.clone()).await;
+                }
+                _ => warn!(pod = name, "not evicted: {}", status.message),
             }
-            _ => warn!(pod = name, "not evicted: {}", status.message),
-        },
+        }
         Err(error) => warn!(pod = name, "not evicted: {error}"),
     }
 }

@@ -80,7 +80,7 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
         return Ok(Action::await_change());
     }
     if let Some(claim) = &claim {
-        context.delete_claim(claim, "node_deleted").await?;
+        context.end_claim(claim).await?;
         if claim.metadata.deletion_timestamp.is_none() {
             // Its deadline is written down first.
             return Ok(Action::await_change());

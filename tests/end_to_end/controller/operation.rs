@@ -110,7 +110,8 @@ fn metrics_and_health_tell_how_it_is() {
         for line in [
             "karpenter_nodepools_limit{nodepool=\"default\",resource_type=\"cpu\"} 100",
             "karpenter_nodeclaims_created_total{nodepool=\"default\"",
-            "karpenter_scheduler_scheduling_duration_seconds_count 1",
+            "karpenter_scheduler_scheduling_duration_seconds_count{controller=\"provisioner\"} 1",
+            "karpenter_nodes_created_total{nodepool=\"default\",zone=\"us-east-1",
             "supercargo_planned_pods_total 2",
             "supercargo_leader 1",
         ] {
