@@ -126,7 +126,8 @@ impl Faults {
     }
 
     /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse`, `interrupt` and `drift` with one pattern a
-    /// line, `notice: 2m`, `repairAfter: 10s`, `prices` with a pattern and a price a line, `fail` with the words of the failure, `neverBoot: "true"`.
+    /// line, `notice: 2m`, `repairAfter: 10s`, `prices` with a pattern and a price a line, `fail` with the words of the
+    /// failure, `neverBoot: "true"`.
     ///
     /// # Errors
     /// The first key or value that means nothing.

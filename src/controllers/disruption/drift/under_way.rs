@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
@@ -58,7 +59,7 @@ impl Drift {
             give_back(one, &why, context).await?;
             return Ok(None);
         }
-        if let Some(late) = new.iter().find(|claim| is_late(claim, context)) {
+        if let Some(late) = new.iter().find(|claim| is_late(claim, context.now())) {
             // Which may still become a node like any other; if not, it is given up like any other.
             let why = format!("{} is not initialized after {} s", late.name_any(), PATIENCE.as_secs());
             give_back(one, &why, context).await?;
@@ -153,9 +154,9 @@ impl Drift {
 }
 
 /// Whether a replacement has taken too long.
-fn is_late(claim: &NodeClaim, context: &Context) -> bool {
+fn is_late(claim: &NodeClaim, now: Timestamp) -> bool {
     let made = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let taken = made.and_then(|made| Duration::try_from(context.now().duration_since(made)).ok());
+    let taken = made.and_then(|made| Duration::try_from(now.duration_since(made)).ok());
     !conditions::is_true(claim, INITIALIZED) && taken.is_some_and(|taken| taken > PATIENCE)
 }
 
@@ -174,4 +175,29 @@ async fn give_back(one: &Replacing, why: &str, context: &Context) -> Result<(), 
         let _ = context.bells.nodes.unbounded_send(ObjectRef::from_obj(&*node));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_replacement_is_late_if_it_is_not_initialized_after_ten_minutes() {
+        let at = |minute: i64| Timestamp::from_second(60 * minute).unwrap();
+        let claim = |status: &str| -> NodeClaim {
+            let initialized = json!({
+                "type": INITIALIZED, "status": status, "reason": "x", "message": "", "lastTransitionTime": "1970-01-01T00:00:00Z",
+            });
+            serde_json::from_value(json!({
+                "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+                "metadata": {"name": "c", "creationTimestamp": "1970-01-01T00:01:00Z"},
+                "spec": {"nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": []},
+                "status": {"conditions": [initialized]},
+            }))
+            .unwrap()
+        };
+        assert!(!is_late(&claim("Unknown"), at(11)) && is_late(&claim("Unknown"), at(12)));
+        assert!(!is_late(&claim("True"), at(12)));
+    }
 }
