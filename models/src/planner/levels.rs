@@ -166,7 +166,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The part of the time after which pools are looked at once more for room that has become free.
-const SETTLED: f64 = 0.9;
+const SETTLED: f64 = 0.85;
 
 /// A control that has no time: the greedy answers.
 pub(super) struct NoTime;

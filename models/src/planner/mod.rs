@@ -25,7 +25,7 @@ use crate::solver::{Control, Method, Outcome, Settings};
 pub type Solve<'a> = dyn Fn(&Problem, &Settings, &dyn Control) -> Outcome + 'a;
 
 /// The part of the time that goes to the plan without preferences, if that is not proven before.
-const BARE: f64 = 0.9;
+const BARE: f64 = 0.8;
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
