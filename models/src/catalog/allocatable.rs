@@ -68,8 +68,7 @@ pub fn allocatable(instance: &InstanceType, kubelet: &KubeletSettings) -> Result
         quantities("spec.kubelet.systemReserved", kubelet.system_reserved.as_ref())?,
         eviction(amount("memory"), amount("ephemeral-storage"), kubelet)?,
     ];
-    let is_huge = |resource: &str| resource.starts_with("hugepages-");
-    let huge: i64 = capacity.iter().filter(|(name, _)| is_huge(name)).map(|(_, amount)| *amount).sum();
+    let huge: i64 = capacity.iter().filter(|(name, _)| name.starts_with("hugepages-")).map(|(_, amount)| *amount).sum();
     let mut offered = capacity;
     for (resource, offer) in &mut offered {
         let kept: i64 =

@@ -32,6 +32,15 @@ async fn names(stage: &Stage) -> BTreeSet<String> {
     stage.claims().await.iter().map(ResourceExt::name_any).collect()
 }
 
+/// So many pods, three to a machine, that run on nodes of their own; the claims of those.
+async fn filled(stage: &Stage, pods: u32) -> BTreeSet<String> {
+    let many = pods as usize;
+    stage.deployment("inflate", pods, "1200m", json!({})).await;
+    stage.run_pods(many).await;
+    stage.whole(many.div_ceil(3)).await;
+    names(stage).await
+}
+
 fn is_closed(node: &Node) -> bool {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints.into_iter().any(|taint| taint.key == "karpenter.sh/disrupted")
@@ -74,11 +83,7 @@ fn a_changed_label_replaces_the_nodes_of_a_pool_one_after_another() {
     run(async |stage| {
         let controller = stage.controller(&["--kwok-boot-delay", "1s"]);
         stage.pool("default", one_at_a_time()).await;
-        // Three to a machine.
-        stage.deployment("inflate", 9, "1200m", json!({})).await;
-        stage.run_pods(9).await;
-        stage.whole(3).await;
-        let old = names(&stage).await;
+        let old = filled(&stage, 9).await;
         change(&stage, team("new")).await;
         until("drift", async || {
             let claims = stage.claims().await;
@@ -130,10 +135,7 @@ fn a_node_that_forbids_it_stays_as_long_as_it_does() {
     run(async |stage| {
         let controller = stage.controller(&[]);
         stage.pool("default", one_at_a_time()).await;
-        stage.deployment("inflate", 1, "1200m", json!({})).await;
-        stage.run_pods(1).await;
-        stage.whole(1).await;
-        let old = names(&stage).await;
+        let old = filled(&stage, 1).await;
         let annotate = async |value: Value| {
             let patch = Patch::Merge(json!({"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": value}}}));
             let name = stage.nodes().await[0].name_any();
@@ -158,10 +160,7 @@ fn requirements_that_a_node_does_not_satisfy_are_drift_until_they_are_taken_back
         let mut pool = one_at_a_time();
         pool["disruption"]["budgets"] = json!([{"nodes": "0", "reasons": ["Drifted"]}]);
         stage.pool("default", pool).await;
-        stage.deployment("inflate", 2, "1200m", json!({})).await;
-        stage.run_pods(2).await;
-        stage.whole(1).await;
-        let old = names(&stage).await;
+        let old = filled(&stage, 2).await;
         let of_type = |name: &str| {
             json!({"template": {"spec": {"requirements": [
                 {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [name]},
@@ -193,9 +192,7 @@ fn an_empty_node_that_has_drifted_just_ends() {
     run(async |stage| {
         let controller = stage.controller(&[]);
         stage.pool("default", one_at_a_time()).await;
-        stage.deployment("inflate", 1, "1200m", json!({})).await;
-        stage.run_pods(1).await;
-        stage.whole(1).await;
+        filled(&stage, 1).await;
         stage.scale("inflate", 0).await;
         stage.run_pods(0).await;
         change(&stage, team("new")).await;
@@ -212,10 +209,7 @@ fn the_next_controller_goes_on_with_a_replacement_that_was_begun() {
         // What has just come is empty until the old node is drained.
         pool["disruption"]["consolidateAfter"] = json!("0s");
         stage.pool("default", pool).await;
-        stage.deployment("inflate", 3, "1200m", json!({})).await;
-        stage.run_pods(3).await;
-        stage.whole(1).await;
-        let old = names(&stage).await;
+        let old = filled(&stage, 3).await;
         let only = old.first().unwrap();
         change(&stage, team("new")).await;
         until("the old node to be closed", async || {
@@ -240,10 +234,7 @@ fn a_node_is_open_again_when_its_replacement_can_not_be_had() {
     run(async |stage| {
         let controller = stage.sole_controller(&[]);
         stage.pool("default", one_at_a_time()).await;
-        stage.deployment("inflate", 2, "1200m", json!({})).await;
-        stage.run_pods(2).await;
-        stage.whole(1).await;
-        let old = names(&stage).await;
+        let old = filled(&stage, 2).await;
         let only = old.first().unwrap();
         stage.faults(json!({"refuse": TYPE})).await;
         change(&stage, team("new")).await;
