@@ -1,13 +1,13 @@
 //! What is there before what is bought, and heavier pools before lighter ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use fixedbitset::FixedBitSet;
 
 use super::transfer::transfer;
 use super::{Answer, PlanError, Planner};
-use crate::problem::build::{Built, Model, Options, Part, Proto};
+use crate::problem::build::{Built, Form, Model, Options, Part, Proto};
 use crate::problem::{BinSource, Problem, Solution};
 use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings, Status};
@@ -59,29 +59,31 @@ impl<'a> Planner<'a> {
         control: &dyn Control,
     ) -> Option<Answer<'a>> {
         let several = parts.iter().any(|part| model.weights(part.form).len() > 1);
-        if self.settings.method == Method::Greedy {
-            return Some(self.descend(model, parts, None, self.settings, control));
-        }
         if !several {
             let built = self.assemble(model, &parts, false);
             let outcome = (self.solve)(&built.problem, self.settings, control);
             return Some(Answer { model: Rc::clone(model), built, existing_only: false, outcome });
         }
-        let first = self.descend(model, parts, None, self.settings, control);
+        let first = self.descend(model, parts, None, control);
         let first = self.raised(&first).unwrap_or(first);
+        if self.settings.method == Method::Greedy {
+            return Some(first);
+        }
         if !apart(&first) {
             return None;
         }
         let solved = self.solve_from(&first, &Slice::of(control, SETTLED));
-        let Some(raised) = self.raised(&solved).filter(|raised| apart(raised)) else { return Some(solved) };
-        let again = self.solve_from(&raised, control);
-        if self.raised(&again).is_none() {
-            return Some(again);
+        let from = match self.raised(&solved) {
+            None if !leaves_room(&solved) => return Some(solved),
+            Some(raised) if apart(&raised) => raised,
+            _ => standing(&first, solved.outcome),
+        };
+        let again = self.solve_from(&from, control);
+        match leaves_room(&again) {
+            // Its bound holds for what it began with, too.
+            true => Some(standing(&from, again.outcome)),
+            false => Some(again),
         }
-        // What leaves less room stands, beside the bound that holds for both.
-        let solution = raised.outcome.solution;
-        let status = Status::of(again.built.problem.cost(&solution), again.outcome.lower_bound);
-        Some(Answer { outcome: Outcome { solution, status, ..again.outcome }, ..again })
     }
 
     /// The same problem solved, beginning with what is known.
@@ -91,41 +93,44 @@ impl<'a> Planner<'a> {
         Answer { outcome, ..answer.clone() }
     }
 
-    /// The answer with more pods in heavier pools, where those have room for one more node; `None` where they have none.
-    pub(super) fn raised(&self, answer: &Answer<'a>) -> Option<Answer<'a>> {
-        if answer.existing_only {
-            return None;
+    /// The answer with more pods in heavier pools, until those have no room for one more node; `None` where there was none.
+    fn raised(&self, answer: &Answer<'a>) -> Option<Answer<'a>> {
+        let mut raised: Option<Answer<'a>> = None;
+        // Each time pods are in heavier pools than before, so that this ends.
+        while let Some(next) = self.raised_once(raised.as_ref().unwrap_or(answer)) {
+            raised = Some(next);
         }
+        raised
+    }
+
+    /// The answer with pods of one shape in the heavier pools that have room for them.
+    fn raised_once(&self, answer: &Answer<'a>) -> Option<Answer<'a>> {
         let (model, built) = (&answer.model, &answer.built);
-        let room = Room::new(model, built, &answer.outcome.solution);
-        let mut parts: BTreeMap<(usize, Option<i32>), usize> = BTreeMap::new();
-        let mut higher = false;
-        for (part, _) in left_over(built, None) {
-            let to = room.heavier(part);
-            higher |= to.is_some();
-            *parts.entry((part.form, to.or(part.weight))).or_default() += part.pods;
-        }
-        if !higher {
-            return None;
-        }
-        let quick = Settings { method: Method::Greedy, ..self.settings.clone() };
-        let raised = self.descend(model, numbered(parts), Some(answer), &quick, &NoTime);
-        let no_more_wait = waiting(&raised.built, &raised.outcome) <= waiting(built, &answer.outcome);
-        (no_more_wait && by_weight(&raised.built) > by_weight(built)).then_some(raised)
+        let parts: Vec<&Part> = left_over(built, None).map(|(part, _)| part).collect();
+        let least = waiting(built, &answer.outcome);
+        let mut tries = too_low(answer).into_iter().flat_map(|(shape, weight, pods)| {
+            // One unit has room for sure; of more some may have to stay.
+            let unit = model.forms[parts[shape].form].unit as usize;
+            [pods, unit].map(|pods| (shape, weight, pods))
+        });
+        tries.find_map(|(shape, weight, pods)| {
+            let moves = parts.iter().enumerate().map(|(at, part)| (*part, (at == shape).then_some((pods, weight))));
+            let raised = self.descend(model, numbered(moved(moves.collect())), Some(answer), &NoTime);
+            let more = by_weight(&raised.built) > by_weight(built);
+            (more && waiting(&raised.built, &raised.outcome) <= least).then_some(raised)
+        })
     }
 
     /// Parts in the pools of their weights, and what finds no place there in the next ones below.
     ///
-    /// The greedy tells whether anything is left over; while it is, a round may have a small share of the time beside, so
-    /// that the heavier pools take what they can. The greedy answers even without time, so the last round is always
-    /// reached. Each round moves pods to lighter pools, of which there are finitely many, and begins with the nodes of the
-    /// one before, or with those of an answer that is known.
+    /// The greedy tells whether anything is left over; it answers even without time, so the last round is always reached.
+    /// Each round moves pods to lighter pools, of which there are finitely many, and begins with the nodes of the one
+    /// before, or with those of an answer that is known.
     pub(super) fn descend(
         &self,
         model: &Rc<Model<'a>>,
         mut parts: Vec<Part>,
         known_answer: Option<&Answer<'a>>,
-        settings: &Settings,
         control: &dyn Control,
     ) -> Answer<'a> {
         let mut known: Option<(Built, Solution)> = None;
@@ -141,15 +146,9 @@ impl<'a> Planner<'a> {
                 Some(answer) => Some(transfer(&answer.built, &answer.outcome.solution, &built)),
                 None => known.as_ref().map(|(from, solution)| transfer(from, solution, &built)),
             };
-            let quick = Settings { method: Method::Greedy, start: start.clone(), ..settings.clone() };
-            let mut outcome = (self.solve)(&built.problem, &quick, &Slice::of(control, 0.1));
-            let mut next = next_parts(model, &built, &outcome);
-            if next.is_some() && settings.method != Method::Greedy && !control.exhausted() {
-                // Who finds a place is all that counts here, whatever it costs.
-                let settings = Settings { start, gap: 1.0, ..settings.clone() };
-                outcome = (self.solve)(&built.problem, &settings, &Slice::of(control, 0.08));
-                next = next_parts(model, &built, &outcome);
-            }
+            let quick = Settings { method: Method::Greedy, start, ..self.settings.clone() };
+            let outcome = (self.solve)(&built.problem, &quick, &Slice::of(control, 0.1));
+            let next = next_parts(model, &built, &outcome);
             let now = waiting(&built, &outcome);
             let Some((next, company)) = next else {
                 let (built, outcome) =
@@ -177,6 +176,30 @@ impl Control for NoTime {
     }
 }
 
+/// Whether pods stand in lighter pools though a heavier one has room for one more node for them.
+pub(super) fn leaves_room(answer: &Answer) -> bool {
+    !too_low(answer).is_empty()
+}
+
+/// Shapes with pods in lighter pools though heavier ones have room for one more node for them; each with the weight of
+/// the heaviest of those, and how many of its pods they could take at the most. Pods that others on their node need there
+/// are not meant.
+fn too_low(answer: &Answer) -> Vec<(usize, i32, usize)> {
+    let (built, room) = (&answer.built, Room::of(answer));
+    let form = |shape: u32| built.parts[shape as usize].form;
+    let mut low = BTreeSet::new();
+    for (pattern, _) in &answer.outcome.solution.nodes {
+        if let BinSource::Offering(_) = built.problem.bins[pattern.bin as usize].source {
+            let needed: BTreeSet<usize> =
+                pattern.counts.iter().flat_map(|(shape, _)| answer.model.company(form(*shape))).collect();
+            let counts = pattern.counts.iter().filter(|(shape, _)| !needed.contains(&form(*shape)));
+            low.extend(counts.map(|(shape, _)| *shape as usize));
+        }
+    }
+    let heavier = |shape: usize| room.heavier(&built.parts[shape]).map(|(weight, pods)| (shape, weight, pods));
+    low.into_iter().filter_map(heavier).collect()
+}
+
 /// What pools may still buy beside a solution.
 struct Room<'m, 'a> {
     model: &'m Model<'a>,
@@ -187,7 +210,8 @@ struct Room<'m, 'a> {
 }
 
 impl<'m, 'a> Room<'m, 'a> {
-    fn new(model: &'m Model<'a>, built: &Built, solution: &Solution) -> Self {
+    fn of(answer: &'m Answer<'a>) -> Self {
+        let Answer { model, built, outcome, .. } = answer;
         let mut left: Vec<i64> = model.budgets.iter().map(|budget| budget.left).collect();
         let by_source: BTreeMap<usize, &Proto> = model
             .protos
@@ -197,7 +221,7 @@ impl<'m, 'a> Room<'m, 'a> {
                 BinSource::Existing(_) => None,
             })
             .collect();
-        for (pattern, copies) in &solution.nodes {
+        for (pattern, copies) in &outcome.solution.nodes {
             let BinSource::Offering(host) = built.problem.bins[pattern.bin as usize].source else { continue };
             for (budget, amount) in by_source.get(&host).map(|proto| &proto.takes).into_iter().flatten() {
                 left[*budget] -= amount * i64::from(*copies);
@@ -206,21 +230,45 @@ impl<'m, 'a> Room<'m, 'a> {
         Room { model, left, loose: model.loose() }
     }
 
-    /// The heaviest pools above those of a part that may buy one more node for it; not for those whose place depends on
-    /// others.
-    fn heavier(&self, part: &Part) -> Option<i32> {
-        let may_buy = |proto: &&Proto| {
-            proto.weight > part.weight
-                && proto.takes.iter().all(|(budget, amount)| *amount <= self.left[*budget])
-                && proto.holds(&self.model.forms[part.form])
+    /// The heaviest pools above those of a part that may buy one more node for it, and how many of its pods they could
+    /// take at the most; not for those whose place depends on others.
+    fn heavier(&self, part: &Part) -> Option<(i32, usize)> {
+        let form = &self.model.forms[part.form];
+        let room = |proto: &Proto| {
+            let weight = proto.weight.filter(|weight| Some(*weight) > part.weight)?;
+            let units = self.nodes(proto).saturating_mul(held(proto, form));
+            let pods = usize::try_from(units).unwrap_or(usize::MAX).saturating_mul(form.unit as usize);
+            (proto.could_hold(form) && pods > 0).then_some((weight, pods.min(part.pods)))
         };
-        let loose = self.loose.contains(part.form);
-        self.model.protos.iter().filter(|_| loose).filter(may_buy).filter_map(|proto| proto.weight).max()
+        self.model.protos.iter().filter(|_| self.loose.contains(part.form)).filter_map(room).max()
+    }
+
+    /// How many more nodes may be bought.
+    fn nodes(&self, proto: &Proto) -> i64 {
+        let within = |(budget, amount): &(usize, i64)| (*amount > 0).then(|| self.left[*budget] / amount);
+        proto.takes.iter().filter_map(within).min().unwrap_or(i64::MAX).max(0)
     }
 }
 
-/// Parts by form and weight, the heaviest of a form with its first pods.
-fn numbered(pods: BTreeMap<(usize, Option<i32>), usize>) -> Vec<Part> {
+/// How many units of a form a node has room for.
+fn held(proto: &Proto, form: &Form) -> i64 {
+    let within = |(need, room): (&i64, &i64)| (*need > 0).then(|| room / need);
+    form.demand.iter().zip(&proto.room).filter_map(within).min().unwrap_or(i64::MAX)
+}
+
+/// An answer with what a solver found out about its problem since: its solution stands.
+fn standing<'a>(answer: &Answer<'a>, outcome: Outcome) -> Answer<'a> {
+    let solution = answer.outcome.solution.clone();
+    let status = Status::of(answer.built.problem.cost(&solution), outcome.lower_bound);
+    Answer { outcome: Outcome { solution, status, ..outcome }, ..answer.clone() }
+}
+
+/// Parts with those of one form and weight as one, the heaviest of a form with its first pods.
+fn numbered(parts: Vec<Part>) -> Vec<Part> {
+    let mut pods: BTreeMap<(usize, Option<i32>), usize> = BTreeMap::new();
+    for part in parts {
+        *pods.entry((part.form, part.weight)).or_default() += part.pods;
+    }
     let mut parts: Vec<Part> = Vec::new();
     for ((form, weight), pods) in pods.into_iter().rev() {
         let first = parts.last().filter(|last| last.form == form).map_or(0, |last| last.first + last.pods);

@@ -12,6 +12,7 @@ use super::tests::{Endless, ZONE, catalog, fit, group, pods_by, pool, spread, wi
 use super::*;
 use crate::kubernetes::Snapshot;
 use crate::plan::verify::{VerifyOptions, verify};
+use crate::problem::Solution;
 
 fn checked(snapshot: &Snapshot, settings: &Settings, control: &dyn Control, solve: &Solve) -> Plan {
     let plan = plan(snapshot, &catalog(), &Options::default(), settings, control, solve).unwrap();
@@ -34,6 +35,41 @@ fn room_that_a_tighter_packing_leaves_in_a_heavier_pool_is_taken() {
         fit(problem, &start.filter(|_| settings.method == Method::Greedy).unwrap_or_default(), alone)
     };
     let plan = checked(&snapshot, &Settings::default(), &NoTime, &careless);
+    assert_eq!(pods_by(&plan, |node| node.node_pool.clone()), BTreeMap::from([("heavy".to_owned(), 6)]));
+}
+
+#[test]
+fn room_in_a_heavier_pool_is_taken_pod_by_pod_where_more_find_no_place_at_once() {
+    let mut snapshot = with(vec![group("web", 6, "500m", json!({}))]);
+    snapshot.node_pools = vec![
+        serde_json::from_value(pool("light", json!({}))).unwrap(),
+        serde_json::from_value(pool("heavy", json!({"weight": 10, "limits": {"cpu": "4"}}))).unwrap(),
+    ];
+    // As above, and this greedy finds no place in the heavy pool for more than one pod beside others.
+    let clumsy = |problem: &Problem, settings: &Settings, _: &dyn Control| {
+        let start = settings.start.clone().filter(|_| settings.method == Method::Greedy);
+        let Some(start) = start else { return fit(problem, &Solution::default(), settings.method == Method::Greedy) };
+        let heavy =
+            |shape: usize| problem.bins.iter().any(|bin| bin.name.starts_with("heavy") && bin.admits.contains(shape));
+        let mut few = problem.clone();
+        let missing: Vec<u32> = (0..problem.shapes.len())
+            .map(|shape| {
+                let held = start
+                    .nodes
+                    .iter()
+                    .flat_map(|(pattern, copies)| pattern.counts.iter().map(move |one| (one, copies)));
+                let held: u32 =
+                    held.filter(|(one, _)| one.0 as usize == shape).map(|(one, copies)| one.1 * copies).sum();
+                let missing = problem.shapes[shape].count - held;
+                if heavy(shape) && missing > 1 { missing } else { 0 }
+            })
+            .collect();
+        few.shapes.iter_mut().zip(&missing).for_each(|(shape, missing)| shape.count -= missing);
+        let mut outcome = fit(&few, &start, false);
+        outcome.solution.unplaced.iter_mut().zip(&missing).for_each(|(left, missing)| *left += missing);
+        outcome
+    };
+    let plan = checked(&snapshot, &Settings::default(), &NoTime, &clumsy);
     assert_eq!(pods_by(&plan, |node| node.node_pool.clone()), BTreeMap::from([("heavy".to_owned(), 6)]));
 }
 

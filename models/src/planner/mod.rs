@@ -25,7 +25,7 @@ use crate::solver::{Control, Method, Outcome, Settings};
 pub type Solve<'a> = dyn Fn(&Problem, &Settings, &dyn Control) -> Outcome + 'a;
 
 /// The part of the time that goes to the plan without preferences, if that is not proven before.
-const BARE: f64 = 0.8;
+const BARE: f64 = 0.9;
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -164,7 +164,7 @@ pub fn problem(
     let planner = Planner { snapshot, catalog, settings: &settings, solve, barred: BTreeSet::new() };
     let model = planner.model(&bare)?;
     let parts = model.parts();
-    Ok(planner.descend(&Rc::new(model), parts, None, &settings, control).built)
+    Ok(planner.descend(&Rc::new(model), parts, None, control).built)
 }
 
 fn bare(options: &Options) -> Options {

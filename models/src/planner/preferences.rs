@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use super::levels::leaves_room;
 use super::time::Verdict;
 use super::transfer::{transfer, unplaced};
 use super::{Answer, PlanError, Planner};
@@ -175,7 +176,7 @@ impl<'a> Search<'_, 'a> {
         let same =
             unplaced(&found.built, &found.outcome.solution, &self.bare.built) == self.bare.outcome.solution.unplaced;
         // A tighter packing may leave room in heavier pools: then it is none of the pods' own weights.
-        let free = same && found.worth() <= best.worth() && self.planner.raised(&found).is_none();
+        let free = same && found.worth() <= best.worth() && !leaves_room(&found);
         if free {
             self.best = Some(found);
         } else if more {

@@ -10,7 +10,7 @@ use super::transfer::transfer;
 use super::{Answer, PlanError, Planner};
 use crate::problem::build::{Built, Model, Options, Part, Preference};
 use crate::problem::{Pattern, Solution};
-use crate::solver::{Beside, Control, Method, Outcome, Settings, Slice, apart, needless_wakers, summed};
+use crate::solver::{Beside, Control, Outcome, Slice, apart, needless_wakers, summed};
 
 /// The teams among waiting pods.
 pub(super) struct Teams<'a> {
@@ -37,8 +37,7 @@ impl<'a> Teams<'a> {
         if model.forms.len() < 2 {
             return Ok(None);
         }
-        let quick = Settings { method: Method::Greedy, ..planner.settings.clone() };
-        let settle = || planner.descend(model, model.parts(), None, &quick, &NoTime);
+        let settle = || planner.descend(model, model.parts(), None, &NoTime);
         let several = (0..model.forms.len()).any(|form| model.weights(form).len() > 1);
         let settled = several.then(settle);
         let bare =

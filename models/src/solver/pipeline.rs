@@ -26,6 +26,9 @@ const FEW: u64 = 200;
 /// worth less than a plan a little later.
 const GRACE: f64 = 0.1;
 
+/// The share of the time that goes to blocks, one by one, while another thread proves the bound of the whole.
+const BLOCKS: f64 = 0.75;
+
 /// A control that stops as soon as a solution places every unit.
 struct UntilWhole<'a> {
     inner: &'a dyn Control,
@@ -342,11 +345,6 @@ pub(super) fn search<'a>(
         if state.done(gap) {
             return Ok(state);
         }
-        blocks::better(&state, gap, settings, &Slice::of(control, 0.5))?;
-        stages.end("blocks");
-        if state.done(gap) {
-            return Ok(state);
-        }
         let proof = |columns: &Columns, control: &dyn Control| -> Result<(), HighsError> {
             let pricing = Pricing::new(&columns.master, &demand, &usable);
             mix::close(&state, columns, &pricing, &prices, gap, settings, control)
@@ -356,10 +354,23 @@ pub(super) fn search<'a>(
         if settings.threads > 1 && settings.iterations.is_none() {
             let known = end.columns.fork(&demand, first)?;
             let control = UntilDone { inner: control, state: &state, gap };
-            let (proven, found) = rayon::join(|| proof(&known, &control), || end.run(gap, stages, &control));
+            let (proven, found) = rayon::join(
+                || proof(&known, &control),
+                || {
+                    let alone = Settings { threads: 1, ..settings.clone() };
+                    blocks::better(&state, gap, &alone, &Slice::of(&control, BLOCKS))?;
+                    stages.end("blocks");
+                    end.run(gap, stages, &control)
+                },
+            );
             proven.and(found)?;
         } else {
-            proof(end.columns, &Slice::of(control, 0.35))?;
+            blocks::better(&state, gap, settings, &Slice::of(control, 0.5))?;
+            stages.end("blocks");
+            if state.done(gap) {
+                return Ok(state);
+            }
+            proof(end.columns, &Slice::of(control, 0.7))?;
             stages.end("mix");
             end.run(gap, stages, control)?;
         }

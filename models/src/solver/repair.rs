@@ -108,8 +108,8 @@ fn scarcity(index: &Index) -> Vec<f64> {
 
 /// Above so many units the exhaustive search is left out.
 const FEW_UNITS: u32 = 8;
-/// Looks that the exhaustive search may take.
-const LOOKS: u32 = 40_000;
+/// Looks that the exhaustive search may take; one at a whole solution counts for each of its nodes.
+const LOOKS: usize = 40_000;
 
 /// For a handful of units: tries the ways to place them all on whole patterns, and takes the first that obeys every
 /// rule. Where rules interplay so that no order of placing one after the other succeeds, this still does.
@@ -173,7 +173,7 @@ struct Exhaustive<'p> {
     missing: Vec<u32>,
     nodes: Vec<(Pattern, u32)>,
     unplaced: Vec<u32>,
-    looks: u32,
+    looks: usize,
 }
 
 impl Exhaustive<'_> {
@@ -184,6 +184,7 @@ impl Exhaustive<'_> {
         }
         self.looks -= 1;
         if self.missing.iter().all(|units| *units == 0) {
+            self.looks = self.looks.saturating_sub(self.nodes.len());
             return self.problem.violations(&self.solution()).is_empty();
         }
         for position in first..self.patterns.len() {

@@ -10,10 +10,10 @@ use super::columns::pricing::Knapsack;
 use super::highs::HighsError;
 use super::model::LinearModel;
 use super::run::solve_by;
-use super::test_problems::{optimum, page, random};
+use super::test_problems::{optimum, page, random, zones};
 use super::{Control, Method, Settings, Status, export_nodes as export, solve};
 use super::{fluid, mix};
-use crate::problem::Problem;
+use crate::problem::{NodeBudget, Problem};
 
 struct Patient;
 
@@ -254,6 +254,16 @@ fn the_fluid_bound_is_below_every_optimum_and_what_is_packed_obeys_every_rule() 
         }
     }
     assert!(packed > 20, "only {packed} were packed");
+}
+
+#[test]
+fn bins_that_limits_make_necessary_join_the_fluid_relaxation() {
+    let mut problem = zones(23);
+    // Two big nodes at the most: three units must stand on small ones, which cost more a unit.
+    let per_node = (0..3).map(|bin| (bin, 1)).collect();
+    problem.rules.node_budgets.push(NodeBudget { name: "nodes of the pool".into(), per_node, limit: 2 });
+    let found = fluid::relax(&problem, &[23], &[true; 6], true, &Patient).unwrap();
+    assert!((found.bound - 24.5).abs() < 1e-6, "{}", found.bound);
 }
 
 #[test]

@@ -129,6 +129,11 @@ pub(super) fn relax(
                 program.parts.retain(|part| part.nodes < columns);
                 break;
             }
+            // Limits keep the bins that have joined from holding all: the others join.
+            Err(HighsError::Status(_)) if (0..joined.len()).any(|bin| candidates[bin] && !joined[bin]) => {
+                joining = (0..joined.len()).filter(|&bin| candidates[bin] && !joined[bin]).collect();
+                continue;
+            }
             Err(error) => return Err(error),
         }
         let Some(found) = &solution else { break };
