@@ -1,5 +1,7 @@
 //! One pod, one node.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
@@ -50,16 +52,27 @@ pub enum Attempt {
 
 /// Reads the pod and what it mounts, and binds it to the node if it is ours to bind and waits for nothing else.
 ///
+/// A pod that a watch has brought (`seen`) is not read first, which halves the requests: the API server itself refuses one
+/// that was bound or deleted meanwhile (409). Then it is read, and one of another uid is not bound.
+///
 /// Claims that wait for a node are told of this one. If someone is quicker, their binding stands: the API server answers
 /// 409, and the pod is read again to see whose it was.
 ///
 /// # Errors
 /// If the API server refuses or does not answer.
-pub async fn attempt(client: &Client, key: &PodKey, node: &str) -> kube::Result<Attempt> {
+pub async fn attempt(client: &Client, key: &PodKey, node: &str, seen: Option<Arc<Pod>>) -> kube::Result<Attempt> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
+    let planned = seen.as_ref().and_then(|pod| pod.metadata.uid.clone());
+    let mut seen = seen;
     let mut conflicts = 0;
     loop {
-        let Some(pod) = pods.get_opt(&key.name).await? else { return Ok(Attempt::Gone) };
+        let pod = match seen.take() {
+            Some(pod) => pod,
+            None => match pods.get_opt(&key.name).await? {
+                Some(pod) if planned.is_none() || pod.metadata.uid == planned => Arc::new(pod),
+                _ => return Ok(Attempt::Gone),
+            },
+        };
         let (claims, classes) = mounted(client, key, &pod).await?;
         match may_be_bound(&pod, node, &claims, &classes) {
             Err(Reason::Bound(place)) if place == node => return Ok(Attempt::Bound),
@@ -77,7 +90,11 @@ pub async fn attempt(client: &Client, key: &PodKey, node: &str) -> kube::Result<
         }
         let binding = Binding {
             // With its uid, so that a namesake that was made meanwhile is not bound in its place.
-            metadata: ObjectMeta { name: Some(key.name.clone()), uid: pod.metadata.uid, ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(key.name.clone()),
+                uid: pod.metadata.uid.clone(),
+                ..ObjectMeta::default()
+            },
             target: ObjectReference {
                 kind: Some("Node".to_owned()),
                 name: Some(node.to_owned()),

@@ -92,7 +92,7 @@ impl Binder<'_> {
         loop {
             let answer = {
                 let _turn = self.gate.acquire().await;
-                attempt(self.client, pod, node).await
+                attempt(self.client, pod, node, None).await
             };
             let last = Instant::now() >= self.until;
             match answer {

@@ -104,9 +104,9 @@ pub struct PlanningArguments {
     /// The longest to think (500ms, 5s, 2m).
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, env = "SUPERCARGO_TIME_BUDGET", hide_env_values = true)]
     pub time_budget: Duration,
-    /// Stop as soon as the plan is proven to be within this of optimal (0.5% or 0.005).
-    #[arg(long, value_name = "GAP", default_value = "0", value_parser = parse_share, env = "SUPERCARGO_GAP", hide_env_values = true)]
-    pub gap: f64,
+    /// Stop as soon as the plan is proven to be within this of optimal (0.5% or 0.005) [default: 0; of the controller 1%].
+    #[arg(long, value_name = "GAP", value_parser = parse_share, env = "SUPERCARGO_GAP", hide_env_values = true)]
+    pub gap: Option<f64>,
     /// Which solver answers.
     #[arg(long, value_enum, default_value_t = Solver::Auto, env = "SUPERCARGO_SOLVER", hide_env_values = true)]
     pub solver: Solver,
@@ -134,7 +134,7 @@ impl PlanningArguments {
                 Solver::Highs => Method::Highs,
                 Solver::Greedy => Method::Greedy,
             },
-            gap: self.gap,
+            gap: self.gap.unwrap_or(0.0),
             threads: match self.threads {
                 Some(threads) => threads as usize,
                 None => std::thread::available_parallelism().map_or(1, usize::from),

@@ -15,6 +15,7 @@ use clap::builder::FalseyValueParser;
 use gates::FeatureGates;
 use kube::Client;
 use supercargo_models::problem::build::Options;
+use supercargo_models::solver;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -29,6 +30,10 @@ use crate::telemetry::{Health, LogFormat, LogLevel, Metrics, serve, start_logs};
 
 /// How long what is under way may take to end when the program is asked to.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The gap that is good enough for a batch: pods wait while it is made smaller, and the cores that it takes are those on
+/// which others run.
+const GAP: f64 = 0.01;
 
 /// How often to say what the controller waits for.
 const REMINDER: Duration = Duration::from_secs(30);
@@ -175,7 +180,7 @@ impl ControllerArguments {
             batch_idle: self.batch_idle_duration,
             batch_max: self.batch_max_duration,
             time_budget: self.planning.time_budget,
-            solver: self.planning.settings(),
+            solver: solver::Settings { gap: self.planning.gap.unwrap_or(GAP), ..self.planning.settings() },
             options: Options {
                 capacity_types: self.planning.capacity_types(),
                 ignore_weights: self.planning.ignore_weights,

@@ -4,11 +4,12 @@
 //! bound, or nominated, and the taint is lifted. How long it may be held is counted from when the claim found its node,
 //! which the claim itself tells: so a controller that was started again, and knows of no plan, opens it in time as well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
@@ -22,6 +23,9 @@ use crate::binding::{self, Attempt, PodKey};
 
 /// Pods of one node that are bound at once.
 const AT_ONCE: usize = 16;
+/// How long after its registration a node may stay closed when its own pods are bound, for those of the same plan whose
+/// machines are a little later: kube-scheduler would put them here.
+const COMPANY: Duration = Duration::from_secs(10);
 /// How soon volumes that are being made, or plans that are being acted on, are looked at again.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -71,30 +75,36 @@ pub async fn serve(
     if !lock(&context.pins).are_complete() {
         return Ok(again);
     }
-    let uids = lock(&context.pins).of(&Place::Claim(claim.name_any()));
-    let planned =
-        context.stores.pods.state_filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| uids.contains(uid)));
-    let keys =
-        planned.iter().map(|pod| PodKey { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() });
-    let outcomes: Vec<(PodKey, kube::Result<Attempt>)> = stream::iter(keys)
-        .map(|key| async {
+    let uids = lock(&context.pins).to_bind(&Place::Claim(claim.name_any()));
+    let is_planned = |pod: &Pod| pod.metadata.uid.as_ref().is_some_and(|uid| uids.contains(uid));
+    let planned = if uids.is_empty() { Vec::new() } else { context.stores.pods.state_filter(is_planned) };
+    let known = planned.iter().map(|pod| {
+        let key = PodKey { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() };
+        (key, Arc::clone(pod))
+    });
+    let outcomes: Vec<(PodKey, Option<String>, kube::Result<Attempt>)> = stream::iter(known)
+        .map(|(key, pod)| async {
+            let uid = pod.uid();
             let outcome = match settings.bind {
-                Bind::Planned => binding::attempt(&context.client, &key, &node.name_any()).await,
+                Bind::Planned => binding::attempt(&context.client, &key, &node.name_any(), Some(pod)).await,
                 // The scheduler's turn comes when the node is open.
                 Bind::Nominate | Bind::Off => {
                     binding::nominate(&context.client, &key, &node.name_any()).await.map(|()| Attempt::Bound)
                 }
             };
-            (key, outcome)
+            (key, uid, outcome)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     let mut wait = false;
     let mut bound = 0_usize;
-    for (pod, outcome) in outcomes {
+    for (pod, uid, outcome) in outcomes {
         match outcome {
-            Ok(Attempt::Bound) => bound += 1,
+            Ok(Attempt::Bound) => {
+                bound += 1;
+                uid.into_iter().for_each(|uid| lock(&context.pins).set_bound(&uid));
+            }
             Ok(Attempt::VolumesOnTheirWay) => wait = true,
             Ok(Attempt::Left(reason)) => debug!("pod {pod} is left to kube-scheduler: it {reason}"),
             Ok(Attempt::Gone) => {}
@@ -108,8 +118,12 @@ pub async fn serve(
         return Ok(again);
     }
     let done = if settings.bind == Bind::Planned { "bound" } else { "nominated" };
-    info!(node = node.name_any(), "{bound} of {} planned pods {done}", planned.len());
-    Ok(None)
+    if !planned.is_empty() {
+        info!(node = node.name_any(), "{bound} of {} planned pods {done}", planned.len());
+    }
+    let company = self::left(claim, COMPANY.min(settings.bind_deadline), now);
+    let waits = settings.bind == Bind::Planned && lock(&context.pins).has_others_to_bind(&claim.name_any());
+    Ok((waits && !company.is_zero()).then(|| PAUSE.min(company)))
 }
 
 #[cfg(test)]

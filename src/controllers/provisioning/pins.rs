@@ -22,6 +22,10 @@ struct Pin {
     place: Place,
     /// Since when its place is ready for it.
     ready: Option<Instant>,
+    /// Whether we have bound it; the watch may not have told of that yet.
+    bound: bool,
+    /// The number of the plan.
+    plan: u64,
 }
 
 /// What became of pins that are over.
@@ -35,6 +39,10 @@ pub struct Over {
 #[derive(Clone, Debug, Default)]
 pub struct Pins {
     pods: BTreeMap<String, Pin>,
+    /// Plans that were acted on.
+    plan: u64,
+    /// By claim: the last plan that has put pods onto it.
+    plans: BTreeMap<String, u64>,
     /// Pods that were not bound to a ready place in time: a machine for them is one more than was planned.
     late: BTreeSet<String>,
     /// Claims of such machines.
@@ -50,7 +58,10 @@ pub struct Pins {
 impl Pins {
     /// Plans a pod onto a place.
     pub fn put(&mut self, uid: &str, place: Place) {
-        self.pods.insert(uid.to_owned(), Pin { place, ready: None });
+        if let Place::Claim(claim) = &place {
+            self.plans.insert(claim.clone(), self.plan);
+        }
+        self.pods.insert(uid.to_owned(), Pin { place, ready: None, bound: false, plan: self.plan });
     }
 
     /// Where a pod is planned.
@@ -58,9 +69,24 @@ impl Pins {
         self.pods.get(uid).map(|pin| &pin.place)
     }
 
-    /// The pods that are planned onto a place.
-    pub fn of(&self, place: &Place) -> BTreeSet<String> {
-        self.pods.iter().filter(|(_, pin)| pin.place == *place).map(|(uid, _)| uid.clone()).collect()
+    /// The pods that are planned onto a place and that we have not bound to it.
+    pub fn to_bind(&self, place: &Place) -> BTreeSet<String> {
+        let those = self.pods.iter().filter(|(_, pin)| pin.place == *place && !pin.bound);
+        those.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Takes note that a pod is bound as planned.
+    pub fn set_bound(&mut self, uid: &str) {
+        if let Some(pin) = self.pods.get_mut(uid) {
+            pin.bound = true;
+        }
+    }
+
+    /// Whether the plan of a claim has pods that are yet to be bound to other claims' machines.
+    pub fn has_others_to_bind(&self, claim: &str) -> bool {
+        let elsewhere = |place: &Place| matches!(place, Place::Claim(other) if other != claim);
+        let plan = self.plans.get(claim);
+        self.pods.values().any(|pin| Some(&pin.plan) == plan && !pin.bound && elsewhere(&pin.place))
     }
 
     /// The pods that wait were looked at, and those that a plan found a place for are pinned.
@@ -70,6 +96,7 @@ impl Pins {
 
     /// The claims of a plan are being made, or all of them are made and pinned.
     pub fn set_acting(&mut self, acting: bool) {
+        self.plan += u64::from(acting);
         self.acting = acting;
     }
 
@@ -96,6 +123,7 @@ impl Pins {
     /// Forgets the pods that are planned onto a claim.
     pub fn release(&mut self, claim: &str) {
         self.extra.remove(claim);
+        self.plans.remove(claim);
         self.pods.retain(|_, pin| pin.place != Place::Claim(claim.to_owned()));
     }
 
@@ -127,6 +155,7 @@ impl Pins {
             }
         });
         late.retain(|uid| waiting.contains(uid));
+        self.plans.retain(|claim, _| ready(&Place::Claim(claim.clone())).is_some());
         over
     }
 
@@ -163,7 +192,7 @@ mod tests {
         let over = pins.tidy(&both, |_| Some(false), begin);
         assert_eq!(over.done, [("c".to_owned(), Place::Node("n".into()))]);
         assert_eq!(pins.place("c"), None);
-        assert_eq!(pins.of(&claim()), both);
+        assert_eq!(pins.to_bind(&claim()), both);
         // Ready from here on.
         pins.tidy(&both, |_| Some(true), begin + PATIENCE);
         pins.tidy(&both, |_| Some(true), begin + PATIENCE + PATIENCE / 2);
@@ -193,5 +222,27 @@ mod tests {
         assert!(!pins.are_complete());
         pins.set_acting(false);
         assert!(pins.are_complete());
+    }
+
+    #[test]
+    fn a_plan_is_whole_when_its_pods_are_bound() {
+        let claim = |name: &str| Place::Claim(name.into());
+        let mut pins = Pins::default();
+        pins.set_acting(true);
+        pins.put("a", claim("one"));
+        pins.put("b", claim("two"));
+        pins.put("c", Place::Node("there".into()));
+        pins.set_acting(true);
+        pins.put("d", claim("three"));
+        pins.set_bound("a");
+        assert!(pins.to_bind(&claim("one")).is_empty());
+        // "two" has all others, but not itself, to wait for; a node that was there, and other plans, are no matter.
+        assert!(pins.has_others_to_bind("one"));
+        assert!(!pins.has_others_to_bind("two") && !pins.has_others_to_bind("three"));
+        pins.set_bound("b");
+        assert!(!pins.has_others_to_bind("one"));
+        pins.put("e", claim("two"));
+        pins.release("two");
+        assert!(!pins.has_others_to_bind("three"));
     }
 }

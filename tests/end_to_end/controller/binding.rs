@@ -8,6 +8,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use test_cluster::Parts;
 
 use super::operation::get;
 use super::stage::{Controller, Stage, condition, run};
@@ -42,14 +43,14 @@ async fn planned(stage: &Stage) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Requests by which the controller, who uses the administrator's kubeconfig, wrote a subresource of pods.
-fn writes(stage: &Stage, verb: &str, subresource: &str) -> Vec<Value> {
+/// Requests of the controller, who uses the administrator's kubeconfig, for pods or a subresource of theirs.
+fn requests(stage: &Stage, verb: &str, subresource: &str) -> Vec<Value> {
     let mut log = stage.control_plane.audit_log().unwrap();
     log.retain(|event| {
         let object = &event["objectRef"];
         event["verb"] == verb
             && object["resource"] == "pods"
-            && object["subresource"] == subresource
+            && object["subresource"].as_str().unwrap_or_default() == subresource
             && event["user"]["username"] == "admin"
     });
     log
@@ -59,6 +60,12 @@ fn writes(stage: &Stage, verb: &str, subresource: &str) -> Vec<Value> {
 async fn metric(controller: &Controller, line: &str) {
     let address = controller.address("/metrics").await;
     until(line, async || get(&address, "/metrics").lines().any(|one| one == line).then_some(())).await;
+}
+
+/// What the metrics say of one that has no labels.
+fn value(told: &str, name: &str) -> f64 {
+    let line = told.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+    line.split(' ').next_back().unwrap().parse().unwrap()
 }
 
 fn is_held(node: &Node) -> bool {
@@ -90,16 +97,69 @@ fn every_pod_of_a_plan_is_bound_where_it_was_planned() {
         metric(&controller, "supercargo_pods_bound_elsewhere_total 0").await;
         metric(&controller, "supercargo_extra_nodes_total 0").await;
         let told = get(&controller.address("/metrics").await, "/metrics");
-        let value = |name: &str| {
-            let line = told.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split(' ').next_back().unwrap().parse::<f64>().unwrap()
-        };
-        let (planned, realised) = (value("supercargo_planned_cost_total"), value("supercargo_realised_cost_total"));
+        let costs = ["supercargo_planned_cost_total", "supercargo_realised_cost_total"];
+        let [planned, realised] = costs.map(|name| value(&told, name));
         assert!(planned > 0.0 && (planned - realised).abs() < 1e-9, "{planned} {realised}");
         until("the bindings in the audit log", async || {
-            (writes(&stage, "create", "binding").len() == PODS).then_some(())
+            (requests(&stage, "create", "binding").len() == PODS).then_some(())
         })
         .await;
+        // The watch has brought them.
+        assert_eq!(requests(&stage, "get", "").len(), 0);
+    });
+}
+
+/// The objects of a bundled workload, with the pools on simulated machines.
+fn on_simulated_machines(file: &str) -> String {
+    let text = std::fs::read_to_string(file).unwrap();
+    let (ours, kwoks) = (["karpenter.k8s.aws", "EC2NodeClass"], ["karpenter.kwok.sh", "KWOKNodeClass"]);
+    let mut made = Vec::new();
+    for object in text.split("\n---\n") {
+        if object.contains(&format!("\nkind: {}\n", ours[1])) {
+            let name = object.lines().find(|line| line.starts_with("  name: ")).unwrap();
+            made.push(format!("apiVersion: {}/v1alpha1\nkind: {}\nmetadata:\n{name}\n", kwoks[0], kwoks[1]));
+        } else {
+            made.push(object.replace(ours[0], kwoks[0]).replace(ours[1], kwoks[1]));
+        }
+    }
+    // Labels of instance types stay what they are.
+    made.join("\n---\n").replace("karpenter.kwok.sh/instance-", "karpenter.k8s.aws/instance-")
+}
+
+#[test]
+fn a_thousand_mixed_pods_are_bound_as_planned() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        let objects = stage.control_plane.state().folder.join("mixed.yaml");
+        std::fs::write(&objects, on_simulated_machines("fixtures/workloads/mixed-1000.yaml")).unwrap();
+        let kubectl = Parts::built().unwrap().program("kubectl");
+        let applied = std::process::Command::new(kubectl)
+            .args(["apply", "-f"])
+            .arg(&objects)
+            .env("KUBECONFIG", stage.control_plane.kubeconfig())
+            .output()
+            .unwrap();
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        let address = controller.address("/metrics").await;
+        let told = |name: &'static str| {
+            let address = address.clone();
+            async move { value(&get(&address, "/metrics"), name) }
+        };
+        let (as_planned, elsewhere) =
+            ("supercargo_pods_bound_as_planned_total", "supercargo_pods_bound_elsewhere_total");
+        let several = async |least: f64| {
+            until(&format!("{least} pods to be bound"), async || {
+                (told(as_planned).await + told(elsewhere).await >= least).then_some(())
+            })
+            .await;
+        };
+        until("a plan", async || (told("supercargo_planned_pods_total").await > 0.0).then_some(())).await;
+        several(1.0).await;
+        several(1000.0).await;
+        assert!(told(as_planned).await >= 990.0, "{} of 1000", told(as_planned).await);
+        let (planned, realised) =
+            (told("supercargo_planned_cost_total").await, told("supercargo_realised_cost_total").await);
+        assert!(planned > 0.0 && realised <= 1.02 * planned, "{realised} for {planned}");
     });
 }
 
@@ -113,7 +173,7 @@ fn kube_scheduler_decides_alone_if_it_is_told_to() {
         for claim in stage.claims().await {
             assert_eq!(claim.spec.template.startup_taints, None, "{}", claim.name_any());
         }
-        let bound_by_us = writes(&stage, "create", "binding");
+        let bound_by_us = requests(&stage, "create", "binding");
         assert!(bound_by_us.is_empty(), "{bound_by_us:?}");
     });
 }
@@ -128,10 +188,10 @@ fn kube_scheduler_is_told_of_the_plan_if_it_is_to_decide() {
         stage.whole(2).await;
         // One may be told twice: each step may be repeated.
         let nominated = || -> BTreeSet<String> {
-            writes(&stage, "patch", "status").iter().map(|event| event["objectRef"]["name"].to_string()).collect()
+            requests(&stage, "patch", "status").iter().map(|event| event["objectRef"]["name"].to_string()).collect()
         };
         until("six nominations", async || (nominated().len() == 6).then_some(())).await;
-        assert!(writes(&stage, "create", "binding").is_empty());
+        assert!(requests(&stage, "create", "binding").is_empty());
     });
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn plan(snapshot: &Snapshot, catalog: &Catalog, iterations: Option<u6
     let arguments = PlanningArguments {
         capacity_type: Vec::new(),
         time_budget: BUDGET,
-        gap: 0.0,
+        gap: None,
         solver: Solver::Auto,
         threads: iterations.map(|_| 1),
         seed: 1,
