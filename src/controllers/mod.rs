@@ -73,7 +73,7 @@ pub async fn run(
 ) {
     let (bells, queues) = Bells::new();
     let pod_events = Arc::default();
-    let (stores, watches) = Stores::watch(&client, &bells, &pod_events);
+    let (stores, watches) = Stores::watch(&client, &bells, &pod_events, settings.node_overlay);
     let recorder = Recorder::new(client.clone(), Reporter { controller: REPORTER.into(), instance: None });
     let context = Arc::new(Context {
         client,

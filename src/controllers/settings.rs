@@ -43,6 +43,8 @@ pub struct Settings {
     pub dry_run: Option<String>,
     /// Whether machines whose nodes are sick are replaced.
     pub node_repair: bool,
+    /// Whether NodeOverlays count.
+    pub node_overlay: bool,
     /// How often claims, nodes and machines are compared.
     pub collection_period: Duration,
 }

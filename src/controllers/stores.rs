@@ -123,8 +123,13 @@ impl Bells {
 }
 
 impl Stores {
-    /// Stores that fill as the future is polled, which rings the bells.
-    pub fn watch(client: &Client, bells: &Bells, events: &Arc<PodEvents>) -> (Stores, BoxFuture<'static, ()>) {
+    /// Stores that fill as the future is polled, which rings the bells; that of NodeOverlays only if they count.
+    pub fn watch(
+        client: &Client,
+        bells: &Bells,
+        events: &Arc<PodEvents>,
+        node_overlay: bool,
+    ) -> (Stores, BoxFuture<'static, ()>) {
         let mut watches = Vec::new();
         let (pods, pods_writer) = reflector::store();
         let (nodes, nodes_writer) = reflector::store();
@@ -167,10 +172,12 @@ impl Stores {
             on_pool(&known, &ring, &mut generations, event)
         }));
         let ring = bells.clone();
-        watches.push(reflect_if_served(client.clone(), overlays_writer, move |_: &Event<NodeOverlay>| {
-            ring.batch.notify_one();
-            ring.overlays.notify_one();
-        }));
+        if node_overlay {
+            watches.push(reflect_if_served(client.clone(), overlays_writer, move |_: &Event<NodeOverlay>| {
+                ring.batch.notify_one();
+                ring.overlays.notify_one();
+            }));
+        }
         (stores, join_all(watches).map(drop).boxed())
     }
 

@@ -2,12 +2,21 @@
 
 use std::str::FromStr;
 
-/// The feature gates that mean something here, with Karpenter's names and defaults
+/// The feature gates that mean something here, with Karpenter's names
 /// (<https://karpenter.sh/docs/reference/settings/#feature-gates>).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeatureGates {
-    /// Machines whose nodes are sick are replaced.
+    /// Machines whose nodes are sick are replaced; not by default, as in Karpenter.
     pub node_repair: bool,
+    /// NodeOverlays count, where the cluster knows them. Karpenter has them off by default; here who installs them has
+    /// them on.
+    pub node_overlay: bool,
+}
+
+impl Default for FeatureGates {
+    fn default() -> Self {
+        FeatureGates { node_repair: false, node_overlay: true }
+    }
 }
 
 /// Why feature gates are not understood.
@@ -25,8 +34,10 @@ impl FromStr for FeatureGates {
             let wrong = || GateError(one.to_owned());
             let (name, value) = one.split_once('=').ok_or_else(wrong)?;
             let on: bool = value.trim().to_lowercase().parse().map_err(|_| wrong())?;
-            if name.trim() == "NodeRepair" {
-                gates.node_repair = on;
+            match name.trim() {
+                "NodeRepair" => gates.node_repair = on,
+                "NodeOverlay" => gates.node_overlay = on,
+                _ => {}
             }
         }
         Ok(gates)
@@ -44,6 +55,8 @@ mod tests {
         assert_eq!(repairs("NodeRepair=true"), Ok(true));
         assert_eq!(repairs("StaticCapacity=true, NodeRepair=True,NodeOverlay=false"), Ok(true));
         assert_eq!(repairs("NodeRepair=true,NodeRepair=false"), Ok(false));
+        let overlays = |text: &str| text.parse::<FeatureGates>().map(|gates| gates.node_overlay);
+        assert_eq!((overlays("NodeRepair=true"), overlays("NodeOverlay=false")), (Ok(true), Ok(false)));
         for wrong in ["NodeRepair", "NodeRepair=maybe", "=", "NodeOverlay=2"] {
             assert!(repairs(wrong).is_err(), "{wrong}");
         }

@@ -193,6 +193,7 @@ impl ControllerArguments {
             bind_deadline: self.bind_deadline,
             dry_run: self.dry_run.then(|| self.operation.system_namespace.clone()),
             node_repair: self.feature_gates.node_repair,
+            node_overlay: self.feature_gates.node_overlay,
             collection_period: self.collection_period,
         }
     }

@@ -133,6 +133,7 @@ mod tests {
             bind_deadline: Duration::ZERO,
             dry_run: None,
             node_repair: false,
+            node_overlay: false,
             collection_period: Duration::ZERO,
         }
     }

@@ -103,3 +103,17 @@ fn a_cluster_may_do_without_overlays_and_get_to_know_them_later() {
         assert_eq!(kinds, [SMALL, TYPE], "{}", controller.log());
     });
 }
+
+#[test]
+fn overlays_mean_nothing_where_their_gate_is_closed() {
+    run(async |stage| {
+        let _controller = stage.controller(&["--feature-gates", "NodeOverlay=false"]);
+        pool(&stage).await;
+        overlay(&stage, "dear", SMALL, json!({"price": "9"})).await;
+        stage.deployment("plain", 1, "500m", json!({})).await;
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        assert_eq!(kinds(&stage.nodes().await), [SMALL]);
+        assert!(stage.all::<NodeOverlay>().get("dear").await.unwrap().status.is_none());
+    });
+}
