@@ -108,12 +108,12 @@ impl<'a> Planner<'a> {
         let (model, built) = (&answer.model, &answer.built);
         let parts: Vec<&Part> = left_over(built, None).map(|(part, _)| part).collect();
         let least = waiting(built, &answer.outcome);
-        let mut tries = too_low(answer).into_iter().flat_map(|(shape, weight, pods)| {
+        let tries = too_low(answer).into_iter().flat_map(|(shape, weight, pods)| {
             // One unit has room for sure; of more some may have to stay.
             let unit = model.forms[parts[shape].form].unit as usize;
             [pods, unit].map(|pods| (shape, weight, pods))
         });
-        tries.find_map(|(shape, weight, pods)| {
+        tries.take(TRIES).find_map(|(shape, weight, pods)| {
             let moves = parts.iter().enumerate().map(|(at, part)| (*part, (at == shape).then_some((pods, weight))));
             let raised = self.descend(model, numbered(moved(moves.collect())), Some(answer), &NoTime);
             let more = by_weight(&raised.built) > by_weight(built);
@@ -166,6 +166,9 @@ impl<'a> Planner<'a> {
 
 /// The part of the time after which pools are looked at once more for room that has become free.
 const SETTLED: f64 = 0.85;
+
+/// How often the greedy is asked whether pods can be moved to a heavier pool before they are left where they are.
+const TRIES: usize = 16;
 
 /// A control that has no time: the greedy answers.
 pub(super) struct NoTime;

@@ -59,9 +59,9 @@ fn overdue(pod: &Pod, deadline: Timestamp, now: Timestamp) -> Option<i64> {
     {
         return None;
     }
-    let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default().as_secs();
-    let left = i64::try_from(left).unwrap_or(i64::MAX);
-    (left <= grace).then_some(left)
+    let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    (left <= grace).then(|| i64::try_from(left.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -125,6 +125,9 @@ mod tests {
         assert_eq!(step(&all, None, at(0)), Step { left: 1, ..Step::default() });
         let early = step(&all, Some(at(100)), at(89));
         assert!(early.evict.is_empty() && early.delete.is_empty());
+        // Not a fraction of a second before its time.
+        let nearly = Timestamp::new(89, 900_000_000).unwrap();
+        assert!(step(&all, Some(at(100)), nearly).delete.is_empty());
         let late = step(&all, Some(at(100)), at(95));
         assert_eq!(late.delete.len(), 1);
         assert_eq!(late.delete[0].1, 5);
