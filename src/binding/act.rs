@@ -60,10 +60,9 @@ pub enum Attempt {
 ///
 /// # Errors
 /// If the API server refuses or does not answer.
-pub async fn attempt(client: &Client, key: &PodKey, node: &str, seen: Option<Arc<Pod>>) -> kube::Result<Attempt> {
+pub async fn attempt(client: &Client, key: &PodKey, node: &str, mut seen: Option<Arc<Pod>>) -> kube::Result<Attempt> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
     let planned = seen.as_ref().and_then(|pod| pod.metadata.uid.clone());
-    let mut seen = seen;
     let mut conflicts = 0;
     loop {
         let pod = match seen.take() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::levels::NoTime;
-use super::tests::{Endless, ZONE, catalog, fit, group, pods_by, pool, spread, with};
+use super::tests::{Endless, ZONE, catalog, fit, group, light_and_heavy, pods_by, pool, spread, with};
 use super::*;
 use crate::kubernetes::Snapshot;
 use crate::plan::verify::{VerifyOptions, verify};
@@ -24,10 +24,7 @@ fn checked(snapshot: &Snapshot, settings: &Settings, control: &dyn Control, solv
 #[test]
 fn room_that_a_tighter_packing_leaves_in_a_heavier_pool_is_taken() {
     let mut snapshot = with(vec![group("web", 6, "500m", json!({}))]);
-    snapshot.node_pools = vec![
-        serde_json::from_value(pool("light", json!({}))).unwrap(),
-        serde_json::from_value(pool("heavy", json!({"weight": 10, "limits": {"cpu": "4"}}))).unwrap(),
-    ];
+    snapshot.node_pools = light_and_heavy();
     // The greedy wastes the heavy pool's two nodes on one pod each, and there is no time for more.
     let careless = |problem: &Problem, settings: &Settings, _: &dyn Control| {
         let start = settings.start.clone();
@@ -41,10 +38,7 @@ fn room_that_a_tighter_packing_leaves_in_a_heavier_pool_is_taken() {
 #[test]
 fn room_in_a_heavier_pool_is_taken_pod_by_pod_where_more_find_no_place_at_once() {
     let mut snapshot = with(vec![group("web", 6, "500m", json!({}))]);
-    snapshot.node_pools = vec![
-        serde_json::from_value(pool("light", json!({}))).unwrap(),
-        serde_json::from_value(pool("heavy", json!({"weight": 10, "limits": {"cpu": "4"}}))).unwrap(),
-    ];
+    snapshot.node_pools = light_and_heavy();
     // As above, and this greedy finds no place in the heavy pool for more than one pod beside others.
     let clumsy = |problem: &Problem, settings: &Settings, _: &dyn Control| {
         let start = settings.start.clone().filter(|_| settings.method == Method::Greedy);

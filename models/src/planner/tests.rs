@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kubernetes::{Owner, PodGroup, PodNames};
+use crate::kubernetes::{NodePool, Owner, PodGroup, PodNames};
 use crate::plan::verify::{VerifyOptions, verify};
 use crate::problem::build::build;
 use crate::problem::{Pattern, Solution, Violation};
@@ -425,13 +425,16 @@ fn circles_and_missing_company_have_reasons() {
     assert!(missing.unschedulable[0].reason.contains("no pod matches app=nobody"));
 }
 
+/// A pool without limits, and a heavier one that may buy two nodes of two cores.
+pub(super) fn light_and_heavy() -> Vec<NodePool> {
+    let heavy = json!({"weight": 10, "limits": {"cpu": "4"}});
+    [pool("light", json!({})), pool("heavy", heavy)].map(|pool| serde_json::from_value(pool).unwrap()).to_vec()
+}
+
 #[test]
 fn heavier_pools_first_and_their_overflow_to_the_next() {
     let mut snapshot = with(vec![group("web", 4, "2", json!({}))]);
-    snapshot.node_pools = vec![
-        serde_json::from_value(pool("light", json!({}))).unwrap(),
-        serde_json::from_value(pool("heavy", json!({"weight": 10, "limits": {"cpu": "4"}}))).unwrap(),
-    ];
+    snapshot.node_pools = light_and_heavy();
     let pools = pods_by(&planned(&snapshot), |node| node.node_pool.clone());
     assert_eq!(pools, BTreeMap::from([("heavy".to_owned(), 2), ("light".to_owned(), 2)]));
     let options = Options { ignore_weights: true, ..Options::default() };
