@@ -141,7 +141,7 @@ impl PlanningArguments {
             },
             seed: self.seed,
             iterations: self.iterations,
-            start: None,
+            ..Settings::default()
         }
     }
 

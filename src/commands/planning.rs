@@ -11,7 +11,7 @@ use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{VerifyOptions, verify};
 use supercargo_models::planner::{self, PlanError};
 use supercargo_models::problem::build::Options;
-use supercargo_models::solver;
+use supercargo_models::solver::Memory;
 
 use super::arguments::{CatalogArguments, InputArguments, PlanningArguments, Validation};
 use crate::cli::BadInput;
@@ -145,9 +145,10 @@ pub fn plan(
     };
     let stages: Mutex<Vec<(String, f64)>> = Mutex::new(Vec::new());
     let start = Instant::now();
+    let memory = Memory::default();
     let planned =
         planner::plan(snapshot, catalog, &options, &arguments.settings(), clock, &|problem, settings, control| {
-            let outcome = solver::solve(problem, settings, control);
+            let outcome = memory.solve(problem, settings, control);
             if let Ok(mut stages) = stages.lock() {
                 for (name, seconds) in &outcome.stages {
                     match stages.iter_mut().find(|stage| stage.0 == *name) {

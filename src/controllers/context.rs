@@ -11,6 +11,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
+use supercargo_models::solver::Memory;
 use tracing::{debug, warn};
 
 use super::events::Told;
@@ -52,6 +53,8 @@ pub struct Context {
     pub last_market: Mutex<Option<Arc<Market>>>,
     /// Held by whoever counts the nodes of a pool of static capacity and makes more of them.
     pub static_turn: tokio::sync::Mutex<()>,
+    /// What the solver has learnt from plan to plan.
+    pub memory: Memory,
     /// What was asked for.
     pub settings: Settings,
     /// What is counted.

@@ -52,6 +52,7 @@ use kube::{Client, Resource};
 pub use leader::Election;
 pub use settings::{Bind, Settings};
 use stores::{Bells, Stores};
+use supercargo_models::solver::Memory;
 use tracing::info;
 
 use crate::cloud::CloudProvider;
@@ -85,6 +86,7 @@ pub async fn run(
         refused: Mutex::default(),
         disrupting: Mutex::default(),
         rehearsed: Mutex::default(),
+        memory: Memory::default(),
         last_market: Mutex::default(),
         static_turn: tokio::sync::Mutex::default(),
         settings,

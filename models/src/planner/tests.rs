@@ -97,6 +97,7 @@ pub(super) fn fit(problem: &Problem, start: &Solution, alone: bool) -> Outcome {
         greedy_cost: cost,
         notes: Vec::new(),
         stages: Vec::new(),
+        known: Default::default(),
     }
 }
 

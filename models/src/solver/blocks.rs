@@ -7,7 +7,7 @@ use super::incumbent::normalised;
 use super::parts::{Groups, Part};
 use super::pipeline::{Stages, State, search};
 use super::slice::{Silent, Slice};
-use super::{Control, Settings};
+use super::{Control, Known, Settings};
 use crate::problem::{Pattern, Problem, ShapeSet, Solution};
 
 /// Betters the incumbent block by block; nothing where all is one block.
@@ -37,7 +37,8 @@ pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn
         let start = part.project(&Solution { nodes: free, unplaced: incumbent.unplaced });
         let start = normalised(&part.problem, start.nodes);
         let silent = Silent { inner: &slice };
-        let found = search(&part.problem, &start, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
+        let nothing = Known::default();
+        let found = search(&part.problem, &start, &nothing, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
         let mut own = Solution { nodes: Vec::new(), unplaced: vec![0; problem.shapes.len()] };
         part.add_to(&mut own, &found.solution());
         state.offer(together(problem, held, own.nodes), "blocks");

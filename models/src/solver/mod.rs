@@ -17,6 +17,7 @@ pub mod highs;
 pub mod improve;
 mod incumbent;
 mod integer;
+mod known;
 mod mix;
 pub mod model;
 mod packing;
@@ -42,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Solution;
 
 pub use integer::run as run_model;
+pub use known::{Known, Memory};
 pub(crate) use parts::apart;
 pub(crate) use quiet::needless_wakers;
 pub use run::solve;
@@ -105,11 +107,21 @@ pub struct Settings {
     /// What is known already: a solution, or a part of one, that is completed and begun from where it is better than the
     /// greedy's answer. One that breaks a rule is not used.
     pub start: Option<Solution>,
+    /// What is known of patterns and prices, in the numbers of the problem.
+    pub known: Known,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { method: Method::Auto, gap: 0.0, threads: 2, seed: 1, iterations: None, start: None }
+        Settings {
+            method: Method::Auto,
+            gap: 0.0,
+            threads: 2,
+            seed: 1,
+            iterations: None,
+            start: None,
+            known: Known::default(),
+        }
     }
 }
 
@@ -155,4 +167,6 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// Seconds in each stage by name, if the control tells time.
     pub stages: Vec<(&'static str, f64)>,
+    /// What was learnt of patterns and prices.
+    pub known: Known,
 }

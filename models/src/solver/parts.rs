@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use fixedbitset::FixedBitSet;
 use ndarray::Axis;
 
+use super::Known;
 use super::quiet::{awake, wakes};
 use crate::problem::{
     Bin, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap, NodeExclusive,
@@ -211,12 +212,34 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// What is known of the whole, as far as it is of this part.
+    pub(super) fn project_known(&self, whole: &Known) -> Known {
+        let nodes = whole.patterns.iter().map(|pattern| (pattern.clone(), 1)).collect();
+        let own = self.project(&Solution { nodes, unplaced: Vec::new() });
+        Known {
+            patterns: own.nodes.into_iter().map(|(pattern, _)| pattern).collect(),
+            values: self.shapes.iter().filter_map(|shape| whole.values.get(*shape).copied()).collect(),
+        }
+    }
+
+    /// Adds what is known of this part to what is known of the whole, which has an entry for each shape.
+    pub(super) fn add_known_to(&self, whole: &mut Known, own: &Known) {
+        whole.patterns.extend(own.patterns.iter().map(|pattern| self.in_whole(pattern)));
+        for (shape, value) in self.shapes.iter().zip(&own.values) {
+            whole.values[*shape] = *value;
+        }
+    }
+
+    /// A pattern of this part in the numbers of the whole.
+    fn in_whole(&self, pattern: &Pattern) -> Pattern {
+        let counts = pattern.counts.iter().map(|&(shape, units)| (self.shapes[shape as usize] as u32, units)).collect();
+        Pattern { bin: self.bins[pattern.bin as usize] as u32, counts }
+    }
+
     /// Adds what a solution of this part says to one of the whole, which has an entry for each shape.
     pub(super) fn add_to(&self, whole: &mut Solution, own: &Solution) {
         for (pattern, copies) in &own.nodes {
-            let counts =
-                pattern.counts.iter().map(|&(shape, units)| (self.shapes[shape as usize] as u32, units)).collect();
-            whole.nodes.push((Pattern { bin: self.bins[pattern.bin as usize] as u32, counts }, *copies));
+            whole.nodes.push((self.in_whole(pattern), *copies));
         }
         for (shape, units) in self.shapes.iter().zip(&own.unplaced) {
             whole.unplaced[*shape] = *units;

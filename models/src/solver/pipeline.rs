@@ -9,7 +9,9 @@ use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
 use super::packing::rank;
 use super::slice::Slice;
-use super::{Control, Progress, Settings, blocks, bound, complete, cover, dive, enumerate, improve, integer, mix};
+use super::{
+    Control, Known, Progress, Settings, blocks, bound, complete, cover, dive, enumerate, improve, integer, mix,
+};
 use super::{fluid, sequence};
 use crate::problem::{Problem, Solution};
 
@@ -95,6 +97,8 @@ impl<'a> Stages<'a> {
 pub(super) struct State<'a> {
     pub(super) problem: &'a Problem,
     control: &'a dyn Control,
+    /// What it begins with.
+    known: Known,
     inner: Mutex<Best>,
 }
 
@@ -103,12 +107,29 @@ pub(super) struct Best {
     solution: Solution,
     pub(super) bound: Option<i64>,
     notes: Vec<String>,
+    learnt: Known,
 }
 
 impl<'a> State<'a> {
     pub(super) fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
-        let best = Best { rank: rank(problem, &solution), solution, bound: None, notes: Vec::new() };
-        State { problem, control, inner: Mutex::new(best) }
+        let best =
+            Best { rank: rank(problem, &solution), solution, bound: None, notes: Vec::new(), learnt: Known::default() };
+        State { problem, control, known: Known::default(), inner: Mutex::new(best) }
+    }
+
+    /// The state with patterns and prices to begin with.
+    pub(super) fn knowing(self, known: Known) -> Self {
+        State { known, ..self }
+    }
+
+    /// The patterns and prices that were learnt last.
+    pub(super) fn learnt(&self) -> Known {
+        self.best(|best| best.learnt.clone())
+    }
+
+    fn learn(&self, columns: &Columns) {
+        let learnt = Known::of(columns);
+        self.best(|best| best.learnt = learnt);
     }
 
     pub(super) fn best<T>(&self, look: impl FnOnce(&mut Best) -> T) -> T {
@@ -195,13 +216,15 @@ pub(super) fn prove(
         .map(|shape| if placeable(problem, shape) { 0 } else { problem.shapes[shape].count })
         .collect();
     let first = state.solution();
+    let mut known = state.known.clone();
     if first.unplaced.iter().zip(&hopeless).any(|(missing, hopeless)| missing > hopeless) {
         // Who must wait is settled first; the bound is for those who don't.
         let slice = Slice::of(control, 0.4);
         // Counted rounds must give the same answer always, so nothing is cut short then.
         let whole = UntilWhole { inner: &slice, heard: AtomicBool::new(false), waits: settings.iterations.is_none() };
-        let found = search(problem, &first, None, settings, stages, &whole)?;
+        let found = search(problem, &first, &known, None, settings, stages, &whole)?;
         state.offer(found.solution(), "integer");
+        known = found.learnt();
     }
     let chosen = state.solution();
     let mut placed = problem.clone();
@@ -209,7 +232,8 @@ pub(super) fn prove(
         shape.count -= missing;
     }
     let start = normalised(&placed, chosen.nodes.clone());
-    let found = search(&placed, &start, Some(settings.gap), settings, stages, control)?;
+    let found = search(&placed, &start, &known, Some(settings.gap), settings, stages, control)?;
+    state.best(|best| best.learnt = found.learnt());
     let (solution, bound, notes) = found.into_parts();
     notes.into_iter().for_each(|note| state.note(note));
     state.offer(normalised(problem, solution.nodes), "integer");
@@ -269,6 +293,7 @@ fn placeable(problem: &Problem, shape: usize) -> bool {
 pub(super) fn search<'a>(
     problem: &'a Problem,
     first: &Solution,
+    known: &Known,
     gap: Option<f64>,
     settings: &Settings,
     stages: &mut Stages,
@@ -321,6 +346,7 @@ pub(super) fn search<'a>(
     stages.end("fluid");
     let mut columns = Columns::new(problem, &demand, first)?;
     columns.add(state.solution().nodes.into_iter().map(|(pattern, _)| pattern))?;
+    columns.add(known.patterns.iter().filter(|pattern| usable[pattern.bin as usize]).cloned())?;
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
     let limits = ColumnLimits {
         rounds,
@@ -328,7 +354,7 @@ pub(super) fn search<'a>(
         work: 100_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
-        center: fluid.as_ref().map(|found| first_duals(problem, found)),
+        center: fluid.as_ref().map(|found| known.center(first_duals(problem, found))),
     };
     // The bound of a few columns is enough to begin with mixes on another thread.
     let share = if gap.is_some() { 0.05 } else { 0.5 };
@@ -336,6 +362,7 @@ pub(super) fn search<'a>(
     if gap.is_some() {
         state.offer_bound(bound::rounded(problem, columns.bound));
     }
+    state.learn(&columns);
     stages.end("columns");
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() || columns.solution.duals.is_empty() {
         return Ok(state);
@@ -403,6 +430,7 @@ impl End<'_, '_> {
         }
         columns.generate(pricing, &limits, &Slice::of(control, 0.45))?;
         state.offer_bound(bound::rounded(problem, columns.bound));
+        state.learn(columns);
         stages.end("more columns");
         // The better the duals the fewer patterns are to be listed.
         columns.generate(pricing, &ColumnLimits { tail: 0.0, ..limits }, &Slice::of(control, 0.15))?;

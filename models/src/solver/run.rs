@@ -13,7 +13,7 @@ use super::parts::{Part, independent};
 use super::pipeline::{Stages, State, prove};
 use super::quiet::without_needless_wakers;
 use super::slice::{Beside, Slice};
-use super::{Control, Method, Outcome, Progress, Settings, Status, complete, greedy};
+use super::{Control, Known, Method, Outcome, Progress, Settings, Status, complete, greedy};
 use crate::problem::{Problem, Solution};
 
 /// The cheapest solution that can be found and proven in the time there is.
@@ -105,7 +105,8 @@ fn begin(part: &Part, settings: &Settings, control: &dyn Control) -> Outcome {
     let greedy_cost = problem.cost(&first);
     let start = settings.start.as_ref().map(|start| part.project(start));
     let solution = begun(problem, first, start.as_ref(), control);
-    Outcome { solution, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new() }
+    let known = part.project_known(&settings.known);
+    Outcome { solution, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new(), known }
 }
 
 /// The better one of the greedy's answer and what the settings begin with, completed.
@@ -136,7 +137,7 @@ fn proven(
     proof: Proof,
     one_of_several: bool,
 ) -> Outcome {
-    let state = State::new(problem, outcome.solution.clone(), control);
+    let state = State::new(problem, outcome.solution.clone(), control).knowing(std::mem::take(&mut outcome.known));
     let mut stages = Stages::new(control);
     let result = catch_unwind(AssertUnwindSafe(|| proof(problem, &state, settings, &mut stages, control)));
     outcome.stages.extend(stages.done);
@@ -145,6 +146,7 @@ fn proven(
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("the integer program came to an inner contradiction".to_owned()),
     };
+    outcome.known = state.learnt();
     let (solution, lower_bound, mut said) = state.into_parts();
     outcome.notes.append(&mut said);
     match (failure, lower_bound) {
@@ -170,7 +172,9 @@ fn joined(problem: &Problem, parts: &[Part], outcomes: &[Outcome]) -> Outcome {
     let mut solution = Solution { nodes: Vec::new(), unplaced: vec![0; problem.shapes.len()] };
     parts.iter().zip(outcomes).for_each(|(part, own)| part.add_to(&mut solution, &own.solution));
     solution.nodes.sort();
-    summed(problem, solution, outcomes)
+    let mut known = Known { patterns: Vec::new(), values: vec![None; problem.shapes.len()] };
+    parts.iter().zip(outcomes).for_each(|(part, own)| part.add_known_to(&mut known, &own.known));
+    Outcome { known, ..summed(problem, solution, outcomes) }
 }
 
 /// A solution that is made of those of parts, with what is known of them. Where some part has no bound, it costs at least
@@ -191,7 +195,7 @@ pub(crate) fn summed(problem: &Problem, solution: Solution, outcomes: &[Outcome]
     let lower_bound = (!bounds.is_empty() || outcomes.is_empty()).then(|| bounds.iter().sum());
     let status = Status::of(problem.cost(&solution), lower_bound);
     let greedy_cost = outcomes.iter().map(|own| own.greedy_cost).sum();
-    Outcome { solution, lower_bound, status, greedy_cost, notes, stages }
+    Outcome { solution, lower_bound, status, greedy_cost, notes, stages, known: Known::default() }
 }
 
 fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {

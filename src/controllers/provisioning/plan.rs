@@ -12,7 +12,7 @@ use supercargo_models::plan::verify::{VerifyOptions, verify};
 use supercargo_models::plan::{Plan, Unschedulable};
 use supercargo_models::planner::{self, PlanError};
 use supercargo_models::problem::build::BuildError;
-use supercargo_models::solver::{self, Control};
+use supercargo_models::solver::{Control, Memory};
 use tracing::warn;
 
 use super::super::context::{Context, Error};
@@ -49,7 +49,7 @@ impl Control for Deadline {
 /// As [`plan`], or if the planner failed inside.
 pub(super) async fn planned(question: Question, context: &Arc<Context>) -> Result<Plan, Error> {
     let shared = Arc::clone(context);
-    tokio::task::spawn_blocking(move || plan(&question, &shared.settings))
+    tokio::task::spawn_blocking(move || plan(&question, &shared.settings, &shared.memory))
         .await
         .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))?
 }
@@ -61,13 +61,22 @@ pub(super) async fn planned(question: Question, context: &Arc<Context>) -> Resul
 ///
 /// # Errors
 /// Where another object can't be understood, or the plan breaks a rule: it is not acted on then.
-fn plan(question: &Question, settings: &Settings) -> Result<Plan, Error> {
+fn plan(question: &Question, settings: &Settings, memory: &Memory) -> Result<Plan, Error> {
     let Question { snapshot, catalog } = question;
     let mut snapshot = Cow::Borrowed(snapshot);
     let mut meaningless = Vec::new();
     let clock = Deadline { start: Instant::now(), budget: settings.time_budget };
     let mut plan = loop {
-        match planner::plan(&snapshot, catalog, &settings.options, &settings.solver, &clock, &solver::solve) {
+        // The next problem is nearly the last one.
+        let planned = planner::plan(
+            &snapshot,
+            catalog,
+            &settings.options,
+            &settings.solver,
+            &clock,
+            &|problem, settings, control| memory.solve(problem, settings, control),
+        );
+        match planned {
             Ok(plan) => break plan,
             Err(PlanError::Build(error)) => {
                 warn!("left out, because it can't be understood: {error}");
@@ -115,6 +124,8 @@ mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
     use supercargo_models::catalog::{InstanceType, Offering};
+
+    use supercargo_models::solver;
 
     use super::super::super::settings::Bind;
     use super::*;
@@ -178,7 +189,7 @@ mod tests {
         };
         let catalog = Arc::new(Catalog { instance_types: vec![instance], ..Catalog::default() });
         let question = Question { snapshot: of_stored(stored).unwrap().snapshot, catalog };
-        let plan = plan(&question, &settings()).unwrap();
+        let plan = plan(&question, &settings(), &Memory::default()).unwrap();
         assert_eq!(plan.nodes[0].pods, ["x/good"]);
         assert_eq!((plan.unschedulable.len(), plan.summary.unschedulable), (1, 1));
         assert_eq!(plan.unschedulable[0].pod, "x/bad");
