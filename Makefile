@@ -42,8 +42,8 @@ test: setup cluster-parts ## Formatting, lints without warnings, every test
 	@echo; echo "All of it again, in short:"; scripts/test-summary.sh "$(TEST_LOG)"
 
 .PHONY: cluster
-cluster: setup cluster-parts ## Start a real Kubernetes control plane on loopback, and say where it is
-	@"$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" start
+cluster: setup cluster-parts ## Start a real Kubernetes control plane with the custom resources on loopback, and say where it is
+	@"$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" start --apply charts/supercargo-crd/templates
 
 .PHONY: cluster-kubeconfig
 cluster-kubeconfig: ## Print where its kubeconfig is

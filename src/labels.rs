@@ -34,6 +34,8 @@ pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 pub const NODE_POOL_HASH: &str = "karpenter.sh/nodepool-hash";
 /// How that hash was made.
 pub const NODE_POOL_HASH_VERSION: &str = "karpenter.sh/nodepool-hash-version";
+/// On a claim: whether fewer values were to be had than `minValues` asks for.
+pub const MIN_VALUES_RELAXED: &str = "karpenter.sh/nodeclaim-min-values-relaxed";
 /// The time at which a drain is over, whatever is left on the node.
 pub const TERMINATION_TIME: &str = "karpenter.sh/nodeclaim-termination-timestamp";
 /// The offering that a claim was planned with: `m7i.large spot us-east-1a`.

@@ -51,6 +51,9 @@ pub struct Context {
     pub rehearsed: Mutex<String>,
     /// What was on sale when it was last looked at.
     pub last_market: Mutex<Option<Arc<Market>>>,
+    /// Held by whoever plans what to buy, from what it knows until its claims are seen: two plans would both count on what
+    /// limits leave.
+    pub buying: tokio::sync::Mutex<()>,
     /// Held by whoever counts the nodes of a pool of static capacity and makes more of them.
     pub static_turn: tokio::sync::Mutex<()>,
     /// What the solver has learnt from plan to plan.

@@ -13,7 +13,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// How long a lease is valid without being renewed, as controller-runtime has it.
 const DURATION: Duration = Duration::from_secs(15);
@@ -51,6 +51,7 @@ impl Election {
             lease: Lease::default(),
             changed: Instant::now(),
             renewed: None,
+            told: None,
         };
         candidate.step().await?;
         let (sender, state) = watch::channel(candidate.leads());
@@ -95,6 +96,8 @@ struct Candidate {
     changed: Instant,
     /// When the last renewal was asked for that was granted; `None` for who does not lead.
     renewed: Option<Instant>,
+    /// Of whom it was said that they lead.
+    told: Option<String>,
 }
 
 impl Candidate {
@@ -157,6 +160,11 @@ impl Candidate {
             self.write(claimed(&self.lease, &self.identity, Timestamp::now())).await?;
         } else {
             self.renewed = None;
+            let holder = self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+            if holder != self.told {
+                info!("{} leads", holder.as_deref().unwrap_or_default());
+                self.told = holder;
+            }
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ mod hash;
 mod interruption;
 mod leader;
 mod lifecycle;
+pub mod others;
 mod overlays;
 mod pods;
 mod pools;
@@ -50,7 +51,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource};
 pub use leader::Election;
-pub use settings::{Bind, Settings};
+pub use settings::{Bind, MinValues, Preferences, Settings};
 use stores::{Bells, Stores};
 use supercargo_models::solver::Memory;
 use tracing::info;
@@ -87,6 +88,7 @@ pub async fn run(
         disrupting: Mutex::default(),
         rehearsed: Mutex::default(),
         memory: Memory::default(),
+        buying: tokio::sync::Mutex::default(),
         last_market: Mutex::default(),
         static_turn: tokio::sync::Mutex::default(),
         settings,

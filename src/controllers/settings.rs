@@ -18,6 +18,30 @@ pub enum Bind {
     Off,
 }
 
+/// What becomes of a pod that no offering suits as flexibly as `minValues` asks for; the words are Karpenter's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MinValues {
+    /// It waits.
+    #[default]
+    #[value(name = "Strict")]
+    Strict,
+    /// Its node is bought with as many values as there are.
+    #[value(name = "BestEffort")]
+    BestEffort,
+}
+
+/// What counts of what pods would rather have; the words are Karpenter's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Preferences {
+    /// What costs nothing is done.
+    #[default]
+    #[value(name = "Respect")]
+    Respect,
+    /// None of it.
+    #[value(name = "Ignore")]
+    Ignore,
+}
+
 /// What the controllers were asked for.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +55,8 @@ pub struct Settings {
     pub solver: solver::Settings,
     /// What the planner is asked for.
     pub options: Options,
+    /// What becomes of pods that `minValues` leaves no offering.
+    pub min_values: MinValues,
     /// A claim that is not launched for so long is given up.
     pub launch_timeout: Duration,
     /// A claim whose node has not joined for so long is given up.

@@ -233,8 +233,8 @@ impl Metrics {
 
     /// A claim was made: `provisioned`, or in place of one that has `drifted`.
     pub fn claim_created(&self, claim: &NodeClaim, reason: &str) {
-        // What `minValues` asks for is never relaxed.
-        let labels = [("reason", reason.to_owned()), ("min_values_relaxed", "false".to_owned())];
+        let relaxed = claim.annotations().get(labels::MIN_VALUES_RELAXED).map_or("false", String::as_str);
+        let labels = [("reason", reason.to_owned()), ("min_values_relaxed", relaxed.to_owned())];
         self.claims_created.get_or_create(&[pool_label(claim)].into_iter().chain(labels).collect()).inc();
     }
 

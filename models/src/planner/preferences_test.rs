@@ -62,6 +62,16 @@ fn without_time_untried_wishes_are_said_to_be_so() {
 }
 
 #[test]
+fn wishes_that_are_to_be_ignored_count_for_nothing() {
+    let snapshot = with(vec![group("web", 20, "1", spread("web", ZONE, "ScheduleAnyway"))]);
+    for (ignore_preferences, zones) in [(false, 2), (true, 1)] {
+        let options = Options { ignore_preferences, ..Options::default() };
+        let plan = plan(&snapshot, &catalog(), &options, &Settings::default(), &Endless, &first_fit).unwrap();
+        assert_eq!((pods_by(&plan, |node| node.zone.clone()).len(), plan.notes.len()), (zones, 0));
+    }
+}
+
+#[test]
 fn the_bound_is_that_of_the_problem_without_preferences() {
     let snapshot = with(vec![group("web", 20, "1", spread("web", ZONE, "ScheduleAnyway"))]);
     let bounded = |problem: &Problem, settings: &Settings, control: &dyn Control| {

@@ -25,7 +25,7 @@ use crate::cloud::kwok::{Faults, Kwok, Pattern};
 use crate::cluster::{self, Target};
 use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
 use crate::commands::planning::read_catalog;
-use crate::controllers::{self, Bind, Election, Settings};
+use crate::controllers::{self, Bind, Election, MinValues, Preferences, Settings};
 use crate::telemetry::{Health, LogFormat, LogLevel, Metrics, serve, start_logs};
 
 /// How long what is under way may take to end when the program is asked to.
@@ -86,6 +86,30 @@ pub struct ControllerArguments {
     /// A node is open to all pods at the latest so long after it has joined.
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, env = "SUPERCARGO_BIND_DEADLINE", hide_env_values = true, help_heading = "Provisioning")]
     pub bind_deadline: Duration,
+    /// What becomes of a pod that no offering suits as flexibly as minValues asks for: it waits, or its node is bought with as
+    /// many values as there are.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        default_value_t,
+        env = "MIN_VALUES_POLICY",
+        hide_env_values = true,
+        help_heading = "Provisioning"
+    )]
+    pub min_values_policy: MinValues,
+    /// Whether what pods would rather have (preferred affinity, ScheduleAnyway, PreferNoSchedule) is done where it costs
+    /// nothing, or counts for nothing.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        default_value_t,
+        env = "PREFERENCE_POLICY",
+        hide_env_values = true,
+        help_heading = "Provisioning"
+    )]
+    pub preference_policy: Preferences,
     /// Optional behaviour, as NAME=true or NAME=false, with commas between: NodeRepair replaces machines whose nodes are sick.
     #[arg(
         long,
@@ -184,8 +208,10 @@ impl ControllerArguments {
             options: Options {
                 capacity_types: self.planning.capacity_types(),
                 ignore_weights: self.planning.ignore_weights,
+                ignore_preferences: self.preference_policy == Preferences::Ignore,
                 ..Options::default()
             },
+            min_values: self.min_values_policy,
             // Karpenter's own (pkg/controllers/nodeclaim/lifecycle/liveness.go).
             launch_timeout: Duration::from_secs(5 * 60),
             registration_timeout: Duration::from_secs(15 * 60),
@@ -249,7 +275,7 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     if let Some(election) = &mut election {
         health.set_ready(true);
         tokio::select! {
-            won = election.won() => won?,
+            won = won(election, &client, &operation) => won?,
             signal = &mut told => {
                 info!("{signal}: ended without having led");
                 return Ok(ExitCode::from(EXIT_DONE));
@@ -321,8 +347,19 @@ async fn definitions(client: &Client, cloud: Option<Cloud>) {
     }
 }
 
+/// Waits until this replica leads, and nobody else by a lease of that name.
+async fn won(election: &mut Election, client: &Client, operation: &OperationArguments) -> anyhow::Result<()> {
+    election.won().await?;
+    controllers::others::gone(client, lease_namespace(operation), &operation.leader_election_name).await;
+    Ok(())
+}
+
+fn lease_namespace(operation: &OperationArguments) -> &str {
+    operation.leader_election_namespace.as_ref().unwrap_or(&operation.system_namespace)
+}
+
 async fn stand(client: &Client, operation: &OperationArguments) -> anyhow::Result<Election> {
-    let namespace = operation.leader_election_namespace.as_ref().unwrap_or(&operation.system_namespace);
+    let namespace = lease_namespace(operation);
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "supercargo".into());
     // Two of one host name, or one that was started again, are two candidates.
     let begun = jiff::Timestamp::now().as_millisecond();

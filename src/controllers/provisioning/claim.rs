@@ -26,8 +26,13 @@ const OWN: [&str; 4] = ["cpu", "memory", "pods", "ephemeral-storage"];
 pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
     let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
     let resources = NodeClaimResources { requests: Some(requests) };
-    let mut claim = of_template(pool, &planned.labels, requirements(planned, pool), Some(resources));
+    let requirements = requirements(planned, pool);
+    let asked = &pool.spec.template.spec.requirements;
+    let fewer = |one: &NodeSelectorRequirementWithMinValues| one.min_values < min_values(asked, &one.key);
+    let relaxed = requirements.iter().any(fewer).to_string();
+    let mut claim = of_template(pool, &planned.labels, requirements, Some(resources));
     claim.annotations_mut().insert(labels::PLANNED.into(), offer_of(planned).to_string());
+    claim.annotations_mut().insert(labels::MIN_VALUES_RELAXED.into(), relaxed);
     if hold && !needs_devices(planned) {
         claim.spec.template.startup_taints.get_or_insert_default().push(binding::taint());
     }
@@ -137,12 +142,18 @@ fn requirements(planned: &PlannedNode, pool: &NodePool) -> Vec<NodeSelectorRequi
     narrowed.extend(planned.labels.iter().map(|(key, value)| (key.clone(), vec![value.clone()])));
     let mut all: Vec<_> = asked.iter().filter(|one| !narrowed.contains_key(&one.key)).cloned().collect();
     all.extend(narrowed.into_iter().map(|(key, values)| NodeSelectorRequirementWithMinValues {
-        min_values: asked.iter().filter(|one| one.key == key).filter_map(|one| one.min_values).max(),
+        // Where there are fewer, the plan was made to do with those.
+        min_values: min_values(asked, &key).map(|least| least.min(u32::try_from(values.len()).unwrap_or(u32::MAX))),
         key,
         operator: "In".into(),
         values: Some(values),
     }));
     all
+}
+
+/// How many values a pool wants to choose among.
+fn min_values(asked: &[NodeSelectorRequirementWithMinValues], key: &str) -> Option<u32> {
+    asked.iter().filter(|one| one.key == key).filter_map(|one| one.min_values).max()
 }
 
 /// Offerings that may stand in for the planned one. A claim names types, zones and capacity types apart and so allows all

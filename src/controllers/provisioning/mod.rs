@@ -34,8 +34,8 @@ use tracing::{debug, error, info, warn};
 use super::conditions::{self, INITIALIZED};
 use super::context::{Context, Error, lock};
 use super::pods;
-use super::settings::Bind;
-use crate::api::{NodeClaim, NodePool};
+use super::settings::{Bind, MinValues};
+use crate::api::{NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
 
 /// Claims that are created at once.
 const AT_ONCE: usize = 16;
@@ -151,6 +151,7 @@ fn is_ready(context: &Context, place: &Place) -> Option<bool> {
 
 /// Plans the pods that wait, and acts on the plan.
 async fn provision(context: &Arc<Context>) -> Result<(), Error> {
+    let _turn = context.buying.lock().await;
     let waiting = waiting(context);
     context.metrics.waiting(waiting.len());
     if waiting.is_empty() {
@@ -169,13 +170,41 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
     }
     let question = question(context, &waiting, &pools, &Without::default())?;
     let started = Instant::now();
-    let plan = plan::planned(question, context).await?;
+    let mut plan = plan::planned(question, context).await?;
     context.metrics.planned(&plan, started.elapsed());
     if let Some(namespace) = &context.settings.dry_run {
         say(&plan, "would claim", plan.nodes.iter());
         return rehearsal::publish(context, namespace, &waiting, &pools, &plan).await;
     }
-    act(context, &waiting, &pools, &plan).await
+    let relaxed = relaxed(&pools).filter(|_| context.settings.min_values == MinValues::BestEffort);
+    let Some(relaxed) = relaxed.filter(|_| !plan.unschedulable.is_empty()) else {
+        return act(context, &waiting, &pools, &plan).await;
+    };
+    // Whom `minValues` leaves no place gets one with as many values as there are.
+    let left: BTreeSet<String> = std::mem::take(&mut plan.unschedulable).into_iter().map(|one| one.pod).collect();
+    act(context, &waiting, &pools, &plan).await?;
+    let left: Vec<Arc<Pod>> =
+        by_name(&waiting).into_iter().filter(|(name, _)| left.contains(name)).map(|(_, pod)| Arc::clone(pod)).collect();
+    let question = self::question(context, &left, &relaxed, &Without::default())?;
+    let plan = plan::planned(question, context).await?;
+    act(context, &left, &pools, &plan).await
+}
+
+/// The pools with one value enough where they ask for several to choose among; `None` where none does.
+fn relaxed(pools: &BTreeMap<String, Arc<NodePool>>) -> Option<BTreeMap<String, Arc<NodePool>>> {
+    let mut relaxed = pools.clone();
+    let mut any = false;
+    for pool in relaxed.values_mut() {
+        let several = |one: &NodeSelectorRequirementWithMinValues| one.min_values.is_some_and(|least| least > 1);
+        if pool.spec.template.spec.requirements.iter().any(several) {
+            any = true;
+            let pool = Arc::make_mut(pool);
+            for one in pool.spec.template.spec.requirements.iter_mut().filter(|one| several(one)) {
+                one.min_values = Some(1);
+            }
+        }
+    }
+    any.then_some(relaxed)
 }
 
 /// Pools that may be bought for: not leaving, of a class that is ready, without static capacity.

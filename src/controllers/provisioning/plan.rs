@@ -10,10 +10,10 @@ use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::Snapshot;
 use supercargo_models::plan::verify::{VerifyOptions, verify};
 use supercargo_models::plan::{Plan, Unschedulable};
-use supercargo_models::planner::{self, PlanError};
+use supercargo_models::planner::{self, PlanError, Solve};
 use supercargo_models::problem::build::BuildError;
-use supercargo_models::solver::{Control, Memory};
-use tracing::warn;
+use supercargo_models::solver::{self, Control, Method};
+use tracing::{error, warn};
 
 use super::super::context::{Context, Error};
 use super::super::settings::Settings;
@@ -49,55 +49,80 @@ impl Control for Deadline {
 /// As [`plan`], or if the planner failed inside.
 pub(super) async fn planned(question: Question, context: &Arc<Context>) -> Result<Plan, Error> {
     let shared = Arc::clone(context);
-    tokio::task::spawn_blocking(move || plan(&question, &shared.settings, &shared.memory))
-        .await
-        .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))?
+    tokio::task::spawn_blocking(move || {
+        // The next problem is nearly the last one.
+        plan(&question, &shared.settings, &|problem, settings, control| shared.memory.solve(problem, settings, control))
+    })
+    .await
+    .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))?
 }
 
-/// Plans within the time budget, and has the plan checked by the checker that shares nothing with the planner.
+/// Plans within the time budget, and has the plan checked by the checker that shares nothing with the planner. Where it
+/// breaks a rule, the greedy's plan is the answer, if that breaks none.
 ///
 /// The API server takes pods and daemon sets that mean nothing to a scheduler (`Gt` beside a word): they are left out, so
 /// that one of them does not stand in the way of all others, and the pods are told why they find no place.
 ///
 /// # Errors
-/// Where another object can't be understood, or the plan breaks a rule: it is not acted on then.
-fn plan(question: &Question, settings: &Settings, memory: &Memory) -> Result<Plan, Error> {
+/// Where another object can't be understood, or both plans break a rule: they are not acted on then.
+fn plan(question: &Question, settings: &Settings, solve: &Solve) -> Result<Plan, Error> {
     let Question { snapshot, catalog } = question;
     let mut snapshot = Cow::Borrowed(snapshot);
     let mut meaningless = Vec::new();
     let clock = Deadline { start: Instant::now(), budget: settings.time_budget };
+    let mut solver = settings.solver.clone();
     let mut plan = loop {
-        // The next problem is nearly the last one.
-        let planned = planner::plan(
-            &snapshot,
-            catalog,
-            &settings.options,
-            &settings.solver,
-            &clock,
-            &|problem, settings, control| memory.solve(problem, settings, control),
-        );
-        match planned {
+        match checked(&snapshot, catalog, settings, &solver, &clock, solve) {
             Ok(plan) => break plan,
-            Err(PlanError::Build(error)) => {
+            Err(Refused::Meaningless(error)) => {
                 warn!("left out, because it can't be understood: {error}");
                 if !leave_out(&error, snapshot.to_mut(), &mut meaningless) {
                     return Err(Error::Object(error.to_string()));
                 }
             }
-            Err(error) => return Err(Error::Object(error.to_string())),
+            Err(Refused::Broken(why)) if solver.method != Method::Greedy => {
+                error!("supercargo failed inside, the greedy plans instead: {why}");
+                solver.method = Method::Greedy;
+            }
+            Err(Refused::Broken(why)) => return Err(Error::Object(format!("supercargo failed inside: {why}"))),
         }
     };
-    let checked = VerifyOptions {
-        ignore_weights: settings.options.ignore_weights,
-        capacity_types: settings.options.capacity_types.clone(),
-    };
-    verify(&snapshot, catalog, &checked, &plan).map_err(|broken| {
-        let first = broken.first().map(ToString::to_string).unwrap_or_default();
-        Error::Object(format!("supercargo failed inside: the plan breaks {} rules, the first: {first}", broken.len()))
-    })?;
     plan.summary.pods += meaningless.len() as u64;
     plan.summary.unschedulable += meaningless.len() as u64;
     plan.unschedulable.extend(meaningless);
+    Ok(plan)
+}
+
+/// Why a plan is not to be acted on.
+enum Refused {
+    /// There is none: an object means nothing.
+    Meaningless(BuildError),
+    /// It breaks rules.
+    Broken(String),
+}
+
+/// A plan that the checker has passed.
+fn checked(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    settings: &Settings,
+    solver: &solver::Settings,
+    clock: &Deadline,
+    solve: &Solve,
+) -> Result<Plan, Refused> {
+    let plan = match planner::plan(snapshot, catalog, &settings.options, solver, clock, solve) {
+        Ok(plan) => plan,
+        Err(PlanError::Build(error)) => return Err(Refused::Meaningless(error)),
+        Err(error) => return Err(Refused::Broken(error.to_string())),
+    };
+    let options = VerifyOptions {
+        ignore_weights: settings.options.ignore_weights,
+        capacity_types: settings.options.capacity_types.clone(),
+    };
+    verify(snapshot, catalog, &options, &plan).map_err(|broken| {
+        let first = broken.first().map(ToString::to_string).unwrap_or_default();
+        Refused::Broken(format!("the plan breaks {} rules, the first: {first}", broken.len()))
+    })?;
     Ok(plan)
 }
 
@@ -124,10 +149,10 @@ mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
     use supercargo_models::catalog::{InstanceType, Offering};
+    use supercargo_models::problem::{Pattern, Problem};
+    use supercargo_models::solver::Status;
 
-    use supercargo_models::solver;
-
-    use super::super::super::settings::Bind;
+    use super::super::super::settings::{Bind, MinValues};
     use super::*;
     use crate::cluster::{Stored, of_stored};
 
@@ -138,6 +163,7 @@ mod tests {
             time_budget: Duration::from_secs(60),
             solver: solver::Settings { iterations: Some(10), ..solver::Settings::default() },
             options: Default::default(),
+            min_values: MinValues::Strict,
             launch_timeout: Duration::ZERO,
             registration_timeout: Duration::ZERO,
             bind: Bind::Off,
@@ -163,18 +189,11 @@ mod tests {
         .unwrap()
     }
 
-    #[test]
-    fn what_means_nothing_to_a_scheduler_does_not_stand_in_the_way_of_others() {
-        let container = json!({"name": "main", "resources": {"requests": {"cpu": "500m"}}});
-        let daemon = json!({"metadata": {"name": "agent", "namespace": "x"}, "spec": {"selector": {},
-            "template": {"spec": {"affinity": wants_cpu_above("all"), "containers": [container]}}}});
+    /// Pods that wait, daemon sets, a pool, and one instance type to buy.
+    fn question(pods: Vec<Pod>, daemon_sets: Vec<Arc<DaemonSet>>) -> Question {
         let pool = json!({"metadata": {"name": "p"}, "spec": {"template": {"spec": {"requirements": []}}}});
-        let stored = Stored {
-            pods: vec![pod("bad", wants_cpu_above("many")), pod("good", wants_cpu_above("1"))],
-            daemon_sets: vec![Arc::new(serde_json::from_value(daemon).unwrap())],
-            node_pools: vec![serde_json::from_value(pool).unwrap()],
-            ..Stored::default()
-        };
+        let node_pools = vec![serde_json::from_value(pool).unwrap()];
+        let stored = Stored { pods, daemon_sets, node_pools, ..Stored::default() };
         let offering =
             Offering { zone: "a".into(), capacity_type: "on-demand".into(), price: 0.1, ..Offering::default() };
         let instance = InstanceType {
@@ -188,11 +207,43 @@ mod tests {
             ..InstanceType::default()
         };
         let catalog = Arc::new(Catalog { instance_types: vec![instance], ..Catalog::default() });
-        let question = Question { snapshot: of_stored(stored).unwrap().snapshot, catalog };
-        let plan = plan(&question, &settings(), &Memory::default()).unwrap();
+        Question { snapshot: of_stored(stored).unwrap().snapshot, catalog }
+    }
+
+    #[test]
+    fn what_means_nothing_to_a_scheduler_does_not_stand_in_the_way_of_others() {
+        let container = json!({"name": "main", "resources": {"requests": {"cpu": "500m"}}});
+        let daemon = json!({"metadata": {"name": "agent", "namespace": "x"}, "spec": {"selector": {},
+            "template": {"spec": {"affinity": wants_cpu_above("all"), "containers": [container]}}}});
+        let pods = vec![pod("bad", wants_cpu_above("many")), pod("good", wants_cpu_above("1"))];
+        let question = question(pods, vec![Arc::new(serde_json::from_value(daemon).unwrap())]);
+        let plan = plan(&question, &settings(), &solver::solve).unwrap();
         assert_eq!(plan.nodes[0].pods, ["x/good"]);
         assert_eq!((plan.unschedulable.len(), plan.summary.unschedulable), (1, 1));
         assert_eq!(plan.unschedulable[0].pod, "x/bad");
         assert!(plan.unschedulable[0].reason.contains("operator Gt needs"), "{}", plan.unschedulable[0].reason);
+    }
+
+    #[test]
+    fn where_the_solvers_plan_breaks_a_rule_the_greedy_plans() {
+        let question = question((0..3).map(|index| pod(&format!("pod-{index}"), json!({}))).collect(), Vec::new());
+        // One that puts all pods on one node, whether they fit or not.
+        let overfull = |problem: &Problem, settings: &solver::Settings, control: &dyn Control| {
+            let mut outcome = solver::solve(problem, settings, control);
+            if settings.method != Method::Greedy {
+                let counts =
+                    (0..problem.shapes.len()).map(|shape| (shape as u32, problem.shapes[shape].count)).collect();
+                let bin = outcome.solution.nodes[0].0.bin;
+                outcome.solution.nodes = vec![(Pattern { bin, counts }, 1)];
+            }
+            outcome
+        };
+        let plan = plan(&question, &settings(), &overfull).unwrap();
+        assert_eq!((plan.nodes.len(), plan.summary.scheduled, plan.summary.status), (3, 3, Status::Greedy));
+        let broken = |problem: &Problem, settings: &solver::Settings, control: &dyn Control| {
+            let greedy = solver::Settings { method: Method::Auto, ..settings.clone() };
+            overfull(problem, &greedy, control)
+        };
+        assert!(super::plan(&question, &settings(), &broken).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! `test-cluster`: starts and stops the control plane for people; `make cluster` calls it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -17,12 +18,16 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Verb {
     /// Compile the programs if they are not in the cache, and print their folder and versions.
     Build,
     /// Start it, unless it runs, and print its address and where its kubeconfig is.
-    Start,
+    Start {
+        /// Objects to create or bring up to date there: a file or a folder of YAML.
+        #[arg(long, value_name = "PATH")]
+        apply: Option<PathBuf>,
+    },
     /// Print where the kubeconfig is.
     Kubeconfig,
     /// Stop it and remove its files.
@@ -38,7 +43,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}\n{}", parts.folder().display(), parts.versions()?.trim_end());
             Ok(())
         }
-        Verb::Start => start(&cli.state),
+        Verb::Start { apply } => start(&cli.state, apply.as_deref()),
         Verb::Kubeconfig => match running(&cli.state)? {
             Some(state) => {
                 println!("{}", state.kubeconfig().display());
@@ -56,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-fn start(file: &Path) -> anyhow::Result<()> {
+fn start(file: &Path, objects: Option<&Path>) -> anyhow::Result<()> {
     let parts = Parts::built()?;
     let state = match running(file)? {
         Some(state) => state,
@@ -76,10 +81,28 @@ fn start(file: &Path) -> anyhow::Result<()> {
             state
         }
     };
+    if let Some(objects) = objects {
+        apply(&parts, &state, objects)?;
+    }
     println!("endpoint    {}", state.server);
     println!("kubeconfig  {}", state.kubeconfig().display());
     println!("logs        {}", state.folder.display());
     println!("kubectl     {}", parts.program("kubectl").display());
+    Ok(())
+}
+
+fn apply(parts: &Parts, state: &State, objects: &Path) -> anyhow::Result<()> {
+    let kubectl = parts.program("kubectl");
+    let output = Command::new(&kubectl)
+        .arg("--kubeconfig")
+        .arg(state.kubeconfig())
+        .args(["apply", "--server-side", "--force-conflicts", "--filename"])
+        .arg(objects)
+        .output()
+        .with_context(|| format!("running {}", kubectl.display()))?;
+    if !output.status.success() {
+        bail!("applying {}: {}", objects.display(), String::from_utf8_lossy(&output.stderr).trim_end());
+    }
     Ok(())
 }
 

@@ -54,6 +54,8 @@ fn the_next_leader_goes_on_when_the_first_is_killed_and_a_clean_end_frees_the_le
         let mut second = stage.controller(&["--kwok-boot-delay", "3s"]);
         until("a machine", async || (stage.machines().await.len() == 1).then_some(())).await;
         assert!(!second.log().contains("leading"));
+        let leader = holder(&stage).await.unwrap();
+        assert!(second.log().contains(&format!("{leader} leads")), "{}", second.log());
         first.kill();
         stage.run_pods(2).await;
         stage.whole(1).await;
@@ -70,6 +72,30 @@ fn the_next_leader_goes_on_when_the_first_is_killed_and_a_clean_end_frees_the_le
 }
 
 #[test]
+fn a_karpenter_that_leads_in_another_namespace_is_let_alone() {
+    run(async |stage| {
+        stage.pool("default", json!({})).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        let leases: Api<Lease> = Api::default_namespaced(stage.client.clone());
+        let lease = json!({"metadata": {"name": "karpenter-leader-election"}, "spec": {
+            "holderIdentity": "karpenter-1", "leaseDurationSeconds": 3600,
+            "renewTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        }});
+        stage.create(&leases, lease).await;
+        let controller = stage.controller(&[]);
+        until("it to say so", async || {
+            controller.log().contains("karpenter-1 leads by the lease default/karpenter-leader-election").then_some(())
+        })
+        .await;
+        // Longer than a batch takes.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(stage.claims().await.is_empty() && !controller.log().contains("leading"), "{}", controller.log());
+        leases.delete("karpenter-leader-election", &Default::default()).await.unwrap();
+        stage.run_pods(1).await;
+    });
+}
+
+#[test]
 fn a_leader_renews_its_lease_with_one_write() {
     run(async |stage| {
         let controller = stage.controller(&[]);
@@ -80,10 +106,10 @@ fn a_leader_renews_its_lease_with_one_write() {
             let mut log = stage.control_plane.audit_log().unwrap();
             log.retain(|event| event["objectRef"]["resource"] == "leases" && event["user"]["username"] == "admin");
             let verbs: Vec<String> = log.iter().map(|event| event["verb"].as_str().unwrap().to_owned()).collect();
-            (verbs.len() >= 4).then_some(verbs)
+            (verbs.len() >= 5).then_some(verbs)
         })
         .await;
-        assert_eq!(asked, ["get", "create", "update", "update"], "{}", controller.log());
+        assert_eq!(asked, ["get", "create", "list", "update", "update"], "{}", controller.log());
     });
 }
 

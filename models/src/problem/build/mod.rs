@@ -39,6 +39,8 @@ pub struct Options {
     pub capacity_types: Option<Vec<String>>,
     /// Whether all pools are alike, whatever their weight.
     pub ignore_weights: bool,
+    /// Whether what pods would rather have counts for nothing.
+    pub ignore_preferences: bool,
     /// Preferences that count as rules.
     pub preferences: BTreeSet<Preference>,
     /// Whether nothing may be bought: only nodes that are there.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::Options;
+
 /// The level of `ScheduleAnyway`: above all weights, as Karpenter gives it up after them.
 pub const SPREAD_LEVEL: i32 = 101;
 /// The level of `PreferNoSchedule`: given up last.
@@ -24,18 +26,22 @@ pub struct Preference {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     honoured: BTreeSet<Preference>,
+    ignored: bool,
     pub known: BTreeSet<Preference>,
 }
 
 impl Wishes {
-    pub fn new(honoured: &BTreeSet<Preference>) -> Wishes {
-        Wishes { honoured: honoured.clone(), known: BTreeSet::new() }
+    pub fn new(options: &Options) -> Wishes {
+        let ignored = options.ignore_preferences;
+        Wishes { honoured: options.preferences.clone(), ignored, known: BTreeSet::new() }
     }
 
     /// Takes note of a wish; whether it is to be honoured.
     pub fn add(&mut self, preference: Preference) -> bool {
         let honoured = self.honoured.contains(&preference);
-        self.known.insert(preference);
+        if !self.ignored {
+            self.known.insert(preference);
+        }
         honoured
     }
 

@@ -169,7 +169,7 @@ pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, Bu
     let mut reader = Reader {
         volumes: Volumes::new(snapshot),
         namespaces: namespaces(snapshot),
-        reading: Reading { wishes: Wishes::new(&options.preferences), ..Reading::default() },
+        reading: Reading { wishes: Wishes::new(options), ..Reading::default() },
     };
     for daemon_set in &snapshot.daemon_sets {
         let name = daemon_set.metadata.name.clone().unwrap_or_default();

@@ -138,6 +138,7 @@ impl Drift {
         for one in replacing(&context.stores.claims.state()) {
             leaving.extend(context.stores.node_of(&one.old).map(|node| node.name_any()));
         }
+        let _turn = context.buying.lock().await;
         let plan = plan_without(context, &Without { leaving, ..Without::default() }).await?;
         // It took its time: what the plan knew may be no longer so.
         let settled = provisioning::is_settled(context);

@@ -94,6 +94,7 @@ impl Drift {
             let node = context.stores.node_of(claim);
             without.closed.insert(node.map_or_else(|| claim.name_any(), |node| node.name_any()));
         }
+        let _turn = context.buying.lock().await;
         let plan = plan_without(context, &without).await?;
         if !provisioning::is_settled(context) {
             return Ok(());

@@ -1,0 +1,75 @@
+//! A Karpenter that leads elsewhere: its lease stands in its own namespace, which need not be ours.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use tracing::{info, warn};
+
+/// How often to look whether it still leads.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Waits until no lease of this name in another namespace than ours is held, and says as long as one is.
+pub async fn gone(client: &Client, namespace: &str, name: &str) {
+    let leases: Api<Lease> = Api::all(client.clone());
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
+    let mut told = None;
+    loop {
+        let found = match leases.list(&named).await {
+            Ok(found) => found.items,
+            Err(error) => {
+                warn!("whether a Karpenter leads in another namespace is not known: {error}");
+                return;
+            }
+        };
+        let held = found.iter().filter(|lease| lease.namespace().is_some_and(|other| other != namespace));
+        let Some((place, holder)) = held.filter_map(|lease| Some((lease, holder(lease, Timestamp::now())?))).next()
+        else {
+            if told.is_some() {
+                info!("it leads no more");
+            }
+            return;
+        };
+        if told.as_ref() != Some(&holder) {
+            let place = place.namespace().unwrap_or_default();
+            warn!(
+                "{holder} leads by the lease {place}/{name}: a Karpenter that runs; nothing is done until it is gone"
+            );
+            told = Some(holder);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Who holds a lease now.
+fn holder(lease: &Lease, now: Timestamp) -> Option<String> {
+    let spec = lease.spec.as_ref()?;
+    let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
+    let renewed = spec.renew_time.as_ref().or(spec.acquire_time.as_ref())?.0;
+    let valid = i64::from(spec.lease_duration_seconds?);
+    (now.as_second() - renewed.as_second() <= valid).then_some(holder)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_held_as_long_as_it_is_renewed() {
+        let lease: Lease = serde_json::from_value(json!({"spec": {
+            "holderIdentity": "karpenter-1", "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00.000000Z",
+        }}))
+        .unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert_eq!(holder(&lease, at("2026-01-01T00:00:15Z")).as_deref(), Some("karpenter-1"));
+        assert_eq!(holder(&lease, at("2026-01-01T00:00:16Z")), None);
+        let mut free = lease;
+        free.spec.as_mut().unwrap().holder_identity = Some(String::new());
+        assert_eq!(holder(&free, at("2026-01-01T00:00:01Z")), None);
+    }
+}
