@@ -8,6 +8,7 @@ mod dry_run;
 mod faults;
 mod operation;
 mod overlays;
+mod pools;
 mod repair;
 mod scaling;
 mod stage;
