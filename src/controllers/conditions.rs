@@ -151,6 +151,11 @@ impl Conditions {
         self.list.iter().find(|condition| condition.type_ == kind)
     }
 
+    /// Whether one is there that was found with the object as it is now.
+    pub fn is_current(&self, kind: &str) -> bool {
+        self.get(kind).is_some_and(|condition| condition.observed_generation == self.generation)
+    }
+
     /// Whether anything is other than it was.
     pub fn changed(&self) -> bool {
         self.changed

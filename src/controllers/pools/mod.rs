@@ -1,6 +1,7 @@
 //! What is observed of a pool: what its nodes have together, whether it can be bought for, and the fingerprint of its template.
 
 mod readiness;
+mod registration;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::conditions::{self, Conditions, DRIFTED, Known, READY, VALID};
 use super::context::{Context, Error};
 use super::hash;
 use crate::api::{NodeClaim, NodePool};
+use crate::cloud::CloudError;
 use crate::cloud::kwok::quantities;
 use crate::labels;
 
@@ -58,9 +60,18 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     }
     match &class {
         Ok(_) => conditions.achieve(CLASS_READY),
-        Err(error) => conditions.set(CLASS_READY, Known::False, "NodeClassNotReady", &error.to_string()),
+        Err(CloudError::ClassNotReady { reason, message }) => {
+            conditions.set(CLASS_READY, Known::False, reason, message);
+        }
+        Err(error) => conditions.set(CLASS_READY, Known::Unknown, "NodeClassReadinessUnknown", &error.to_string()),
     }
     conditions.sum_up(&[VALID, CLASS_READY], READY);
+    let seen = old.node_class_observed_generation;
+    let generation = class.as_ref().ok().and_then(|class| class["metadata"]["generation"].as_i64());
+    if class.is_ok() {
+        registration::judge(&mut conditions, &claims, seen == generation);
+    }
+    let generation = generation.or(seen);
     if conditions.changed() {
         let problems = fault.into_iter().chain(class.err().map(|error| error.to_string()));
         problems.for_each(|problem| warn!(nodepool = name, "nothing is bought for it: {problem}"));
@@ -68,13 +79,18 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     let resources = quantities(&together(&claims)?);
     let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
     context.metrics.pool(&pool, &resources);
-    if conditions.changed() || old.nodes != Some(nodes) || old.resources.as_ref() != Some(&resources) {
-        let status = status(
+    if conditions.changed()
+        || old.nodes != Some(nodes)
+        || old.resources.as_ref() != Some(&resources)
+        || seen != generation
+    {
+        let mut status = status(
             &old_keys(pool.status.as_ref().and_then(|status| status.resources.as_ref())),
             resources,
             nodes,
             conditions.into_list(),
         );
+        status["nodeClassObservedGeneration"] = json!(generation);
         let patch = Patch::Merge(json!({ "status": status }));
         context.pools().patch_status(&name, &PatchParams::default(), &patch).await?;
     }

@@ -22,10 +22,13 @@ pub(super) fn fault(pool: &NodePool) -> Option<String> {
 /// # Errors
 /// [`CloudError::ClassNotReady`] where it is not so.
 pub(super) fn class(pool: &NodePool, cloud: &dyn CloudProvider) -> Result<Value, CloudError> {
-    let reference = pool.spec.template.spec.node_class_ref.as_ref();
-    let class = cloud.node_class(reference.ok_or_else(|| CloudError::ClassNotReady("no class is named".into()))?)?;
+    let unready = |reason: &str, message: String| CloudError::ClassNotReady { reason: reason.into(), message };
+    let Some(reference) = &pool.spec.template.spec.node_class_ref else {
+        return Err(unready("NodeClassNotFound", "no class is named".into()));
+    };
+    let class = cloud.node_class(reference)?;
     match KubeletSettings::from_node_class(&class) {
         Ok(_) => Ok(class),
-        Err(error) => Err(CloudError::ClassNotReady(error.to_string())),
+        Err(error) => Err(unready("NodeClassNotReady", error.to_string())),
     }
 }

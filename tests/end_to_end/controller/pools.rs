@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use supercargo::api::{NodeClaim, NodePool};
+use supercargo::api::{KWOKNodeClass, NodeClaim, NodePool};
 
-use super::stage::{Stage, TYPE, condition, label, run};
+use super::stage::{Stage, TYPE, condition, label, run, told};
 use crate::fixture::until;
 
 const HASH: &str = "karpenter.sh/nodepool-hash";
@@ -96,5 +96,44 @@ fn fingerprints_of_another_version_are_replaced_and_nothing_drifts_for_that() {
         let there = stage.claims().await;
         assert_eq!(there.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [name], "{}", second.log());
         assert_eq!(condition(&there[0], "Drifted"), "");
+    });
+}
+
+#[test]
+fn a_pool_is_as_ready_as_its_class_and_healthy_once_a_node_has_joined() {
+    run(async |stage| {
+        let _controller = stage.controller(&[]);
+        stage.pool("default", json!({})).await;
+        observed(&stage, "default", "Ready", "True").await;
+        observed(&stage, "default", "NodeRegistrationHealthy", "Unknown").await;
+        let classes = stage.all::<KWOKNodeClass>();
+        let say = async |status: &str, reason: &str| {
+            let ready = json!({"type": "Ready", "status": status, "reason": reason, "message": "no subnet",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let patch = Patch::Merge(json!({"status": {"conditions": [ready]}}));
+            classes.patch_status("default", &PatchParams::default(), &patch).await.unwrap();
+        };
+        say("False", "SubnetsNotFound").await;
+        let class = observed(&stage, "default", "NodeClassReady", "False").await;
+        assert_eq!(class.reason, "SubnetsNotFound");
+        assert!(class.message.contains("no subnet"), "{}", class.message);
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        assert!(told(&stage, "FailedScheduling").await.contains("no NodePool that is ready"));
+        assert!(stage.claims().await.is_empty());
+        say("True", "Ready").await;
+        stage.run_pods(1).await;
+        observed(&stage, "default", "NodeRegistrationHealthy", "True").await;
+        let status = stage.all::<NodePool>().get("default").await.unwrap().status.unwrap();
+        assert_eq!(status.node_class_observed_generation, Some(1));
+        // Any other spec has to prove itself anew; times are told in seconds.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let patch = Patch::Merge(json!({"spec": {"limits": {"cpu": "100"}}}));
+        stage.all::<NodePool>().patch("default", &PatchParams::default(), &patch).await.unwrap();
+        observed(&stage, "default", "NodeRegistrationHealthy", "Unknown").await;
+        stage.scale("inflate", 0).await;
+        stage.whole(0).await;
+        classes.delete("default", &DeleteParams::default()).await.unwrap();
+        let class = observed(&stage, "default", "NodeClassReady", "False").await;
+        assert_eq!(class.reason, "NodeClassNotFound");
     });
 }
