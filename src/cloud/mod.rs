@@ -4,6 +4,7 @@
 //! same machine, so a controller that died between asking and writing down what it got asks again.
 
 mod choice;
+mod class;
 pub mod kwok;
 mod refused;
 mod rehearsal;
@@ -188,8 +189,14 @@ pub enum CloudError {
         message: String,
     },
     /// The class that a claim or pool names is missing or not ready.
-    #[error("the node class is not ready: {0}")]
-    ClassNotReady(String),
+    #[error("the node class is not ready: {message}")]
+    ClassNotReady {
+        /// Why, in the API's word: `NodeClassNotFound`, `NodeClassTerminating`, `NodeClassReadinessUnknown`, or what the class
+        /// says itself.
+        reason: String,
+        /// In words.
+        message: String,
+    },
     /// There is no such machine, or none any more.
     #[error("no such machine")]
     NotFound,

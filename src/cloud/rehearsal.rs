@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::NodeClassReference;
 
+use super::class::{unready, usable};
 use super::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy};
 use crate::api::{EC2NodeClass, KWOKNodeClass, NodeClaim};
 use crate::watch::reflect;
@@ -57,7 +58,7 @@ where
 }
 
 /// A class as it came, if it may be used; `conditions` are those of its status.
-fn usable<K>(
+fn of_store<K>(
     store: &Store<K>,
     name: &str,
     conditions: impl Fn(&K) -> Option<&Vec<Condition>>,
@@ -65,17 +66,7 @@ fn usable<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
 {
-    let kind = K::kind(&());
-    let unready = |words: &str| Err(CloudError::ClassNotReady(format!("{kind} {name} {words}")));
-    let Some(class) = store.get(&ObjectRef::new(name)) else { return unready("is not there") };
-    if class.meta().deletion_timestamp.is_some() {
-        return unready("is being deleted");
-    }
-    if let Some(bad) =
-        conditions(&class).into_iter().flatten().find(|one| one.type_ == "Ready" && one.status == "False")
-    {
-        return unready(&format!("is not ready: {}", bad.message));
-    }
+    let class = usable(store, name, conditions)?;
     serde_json::to_value(&*class).map_err(|error| CloudError::Failed(error.to_string()))
 }
 
@@ -121,12 +112,15 @@ impl CloudProvider for Rehearsal {
         let NodeClassReference { group, kind, name } = reference;
         match (group.as_str(), kind.as_str()) {
             ("karpenter.k8s.aws", "EC2NodeClass") => {
-                usable(&self.ec2, name, |class| class.status.as_ref()?.conditions.as_ref())
+                of_store(&self.ec2, name, |class| class.status.as_ref()?.conditions.as_ref())
             }
             ("karpenter.kwok.sh", "KWOKNodeClass") => {
-                usable(&self.kwok, name, |class| class.status.as_ref()?.conditions.as_ref())
+                of_store(&self.kwok, name, |class| class.status.as_ref()?.conditions.as_ref())
             }
-            _ => Err(CloudError::ClassNotReady(format!("{kind} {name} of {group} is of a cloud that is not known"))),
+            _ => {
+                let words = format!("{kind} {name} of {group} is of a cloud that is not known");
+                Err(unready("NodeClassNotReady", words))
+            }
         }
     }
 

@@ -27,7 +27,7 @@ pub const VOLUMES_DETACHED: &str = "VolumesDetached";
 pub const INSTANCE_TERMINATING: &str = "InstanceTerminating";
 
 /// What [`READY`] is made of, in the order of life.
-const LIFE: [&str; 3] = [LAUNCHED, REGISTERED, INITIALIZED];
+pub const LIFE: [&str; 3] = [LAUNCHED, REGISTERED, INITIALIZED];
 
 /// What is known of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,10 @@ impl Conditions {
         };
         if condition.status != status {
             condition.last_transition_time = Time(self.now);
-        } else if condition.reason == reason && condition.message == message {
+        } else if condition.reason == reason
+            && condition.message == message
+            && condition.observed_generation == self.generation
+        {
             return;
         }
         self.changed = true;
@@ -126,20 +129,31 @@ impl Conditions {
         self.changed |= self.list.len() != before;
     }
 
-    /// Makes `Ready` of the stages of life: true where all are, else with the first that is not.
-    pub fn sum_up(&mut self) {
-        let missing = LIFE.iter().find_map(|kind| match self.list.iter().find(|condition| condition.type_ == *kind) {
-            Some(condition) if condition.status == "True" => None,
-            Some(condition) => {
-                let known = if condition.status == "False" { Known::False } else { Known::Unknown };
-                Some((known, format!("Not{kind}"), format!("{kind}: {}", condition.reason)))
-            }
-            None => Some((Known::Unknown, format!("Not{kind}"), String::new())),
-        });
-        match missing {
-            None => self.achieve(READY),
-            Some((known, reason, message)) => self.set(READY, known, &reason, &message),
+    /// Makes one condition of others: true where all are, else with those that are not, in the API's words
+    /// (<https://github.com/awslabs/operatorpkg/blob/main/status/condition_set.go>).
+    pub fn sum_up(&mut self, parts: &[&str], whole: &str) {
+        let status = |kind: &str| self.get(kind).map_or("Unknown", |condition| condition.status.as_str());
+        let missing: Vec<(&str, &str)> =
+            parts.iter().map(|kind| (*kind, status(kind))).filter(|(_, status)| *status != "True").collect();
+        if missing.is_empty() {
+            return self.achieve(whole);
         }
+        let (known, reason) = match missing.iter().any(|(_, status)| *status == "False") {
+            true => (Known::False, "UnhealthyDependents"),
+            false => (Known::Unknown, "ReconcilingDependents"),
+        };
+        let message: Vec<String> = missing.iter().map(|(kind, status)| format!("{kind}={status}")).collect();
+        self.set(whole, known, reason, &message.join(", "));
+    }
+
+    /// One of them, if it is there.
+    pub fn get(&self, kind: &str) -> Option<&Condition> {
+        self.list.iter().find(|condition| condition.type_ == kind)
+    }
+
+    /// Whether one is there that was found with the object as it is now.
+    pub fn is_current(&self, kind: &str) -> bool {
+        self.get(kind).is_some_and(|condition| condition.observed_generation == self.generation)
     }
 
     /// Whether anything is other than it was.
@@ -163,7 +177,7 @@ mod tests {
     }
 
     fn find<'a>(conditions: &'a Conditions, kind: &str) -> &'a Condition {
-        conditions.list.iter().find(|condition| condition.type_ == kind).unwrap()
+        conditions.get(kind).unwrap()
     }
 
     #[test]
@@ -184,17 +198,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_of_an_older_spec_is_seen_anew() {
+        let mut conditions = Conditions::new(Vec::new(), Some(1), at(10));
+        conditions.achieve(VALID);
+        let mut later = Conditions::new(conditions.into_list(), Some(2), at(20));
+        later.achieve(VALID);
+        assert!(later.changed());
+        assert_eq!(find(&later, VALID).observed_generation, Some(2));
+        assert_eq!(find(&later, VALID).last_transition_time.0, at(10));
+    }
+
+    #[test]
     fn ready_is_all_three_and_else_says_what_is_missing() {
         let mut conditions = Conditions::of(&NodeClaim::default(), at(10));
+        let told = |conditions: &mut Conditions| {
+            conditions.sum_up(&LIFE, READY);
+            let ready = find(conditions, READY);
+            [&ready.status, &ready.reason, &ready.message].map(Clone::clone)
+        };
         conditions.achieve(LAUNCHED);
         conditions.set(REGISTERED, Known::Unknown, "NodeNotFound", "");
-        conditions.sum_up();
-        let ready = find(&conditions, READY);
-        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("Unknown", "NotRegistered"));
-        assert_eq!(ready.message, "Registered: NodeNotFound");
+        let message = "Registered=Unknown, Initialized=Unknown";
+        assert_eq!(told(&mut conditions), ["Unknown", "ReconcilingDependents", message]);
+        conditions.set(REGISTERED, Known::False, "MultipleNodesFound", "");
+        let message = "Registered=False, Initialized=Unknown";
+        assert_eq!(told(&mut conditions), ["False", "UnhealthyDependents", message]);
         conditions.achieve(REGISTERED);
         conditions.achieve(INITIALIZED);
-        conditions.sum_up();
-        assert_eq!(find(&conditions, READY).status, "True");
+        assert_eq!(told(&mut conditions), ["True", "Ready", ""]);
     }
 }

@@ -144,15 +144,10 @@ async fn observe(context: &Context) -> bool {
 
 fn judge(conditions: &mut Conditions, fault: Option<&OverlayFault>) {
     match fault.map(words) {
-        None => {
-            conditions.achieve(VALID);
-            conditions.achieve(READY);
-        }
-        Some((reason, words)) => {
-            conditions.set(VALID, Known::False, reason, words);
-            conditions.set(READY, Known::False, "UnhealthyDependents", &format!("{VALID}=False"));
-        }
+        None => conditions.achieve(VALID),
+        Some((reason, words)) => conditions.set(VALID, Known::False, reason, words),
     }
+    conditions.sum_up(&[VALID], READY);
 }
 
 #[cfg(test)]

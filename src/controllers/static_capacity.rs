@@ -20,8 +20,8 @@ use tracing::{debug, info, warn};
 use super::conditions::{self, DRIFTED, INITIALIZED};
 use super::context::{Context, Error, lock};
 use super::disruption::{obstacle, of_node, replacing};
-use super::pods;
 use super::provisioning::{Place, moving, unplanned};
+use super::{pods, pools};
 use crate::api::{NodeClaim, NodePool};
 use crate::cloud::choices;
 use crate::labels;
@@ -120,8 +120,8 @@ async fn hold(pool: &NodePool, told: &mut BTreeMap<String, String>, context: &Ar
 async fn grow(pool: &NodePool, count: usize, context: &Context) -> Result<(), Error> {
     let name = pool.name_any();
     let class = pool.spec.template.spec.node_class_ref.as_ref();
-    if !class.is_some_and(|class| context.cloud.makes(class) && context.cloud.node_class(class).is_ok()) {
-        debug!(nodepool = name, "static capacity: its class is not ready");
+    if !class.is_some_and(|class| context.cloud.makes(class)) || !pools::is_ready(pool, &*context.cloud) {
+        debug!(nodepool = name, "static capacity: it is not ready");
         return Ok(());
     }
     let Some(claim) = claim(pool, context)? else {

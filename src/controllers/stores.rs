@@ -209,6 +209,12 @@ impl Stores {
         self.nodes.find(|node| provider_id(node) == Some(provider))
     }
 
+    /// All nodes that say that they run on a claim's machine; more than one is a fault of somebody's.
+    pub fn nodes_of(&self, claim: &NodeClaim) -> Vec<Arc<Node>> {
+        let provider = claim.status.as_ref().and_then(|status| status.provider_id.as_deref());
+        self.nodes.state_filter(|node| provider.is_some() && provider_id(node) == provider)
+    }
+
     /// The claim whose machine a node runs on.
     pub fn claim_of(&self, node: &Node) -> Option<Arc<NodeClaim>> {
         let provider = provider_id(node)?;

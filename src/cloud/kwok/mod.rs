@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use super::class::{unready, usable};
 use super::{ClaimKey, CloudError, CloudProvider, Machine, Offer, RepairPolicy, choices, repair_policies};
 use crate::api::{KWOKNodeClass, NodeClaim};
 use crate::labels;
@@ -234,21 +235,14 @@ impl Kwok {
     }
 
     fn class(&self, reference: Option<&NodeClassReference>) -> Result<Arc<KWOKNodeClass>, CloudError> {
-        let unready = |words: String| Err(CloudError::ClassNotReady(words));
         let Some(reference) = reference else {
-            return unready("no class is named".into());
+            return Err(unready("NodeClassNotFound", "no class is named".into()));
         };
         let NodeClassReference { group, kind, name } = reference;
         if !self.makes(reference) {
-            return unready(format!("{kind} {name} of {group} is none of the kwok cloud"));
+            return Err(unready("NodeClassNotReady", format!("{kind} {name} of {group} is none of the kwok cloud")));
         }
-        match self.classes.get(&ObjectRef::new(name)) {
-            None => unready(format!("KWOKNodeClass {name} is not there")),
-            Some(class) if class.metadata.deletion_timestamp.is_some() => {
-                unready(format!("KWOKNodeClass {name} is being deleted"))
-            }
-            Some(class) => Ok(class),
-        }
+        usable(&self.classes, name, |class| class.status.as_ref()?.conditions.as_ref())
     }
 
     /// The record of a claim's machine, from the API server itself.

@@ -58,8 +58,12 @@ pub(super) async fn observe(claim: &NodeClaim, context: &Context, now: Timestamp
 
 /// Reason and message where a pool asks for something else than a claim is.
 fn of_pool(pool: &NodePool, claim: &NodeClaim) -> Option<(String, String)> {
-    // Fingerprints of another version say nothing.
+    // Fingerprints of another version say nothing: neither that one has drifted nor that one that had has not.
     let comparable = hash::is_current(pool) && hash::is_current(claim);
+    let known = conditions::find(claim, DRIFTED).filter(|known| known.status == "True" && known.reason == POOL);
+    if let Some(known) = known.filter(|_| !comparable) {
+        return Some((POOL.into(), known.message.clone()));
+    }
     // Not the pool's annotation, which is a step behind the pool.
     if comparable && claim.annotations().get(labels::NODE_POOL_HASH).is_some_and(|own| *own != hash::of(pool)) {
         return Some((POOL.into(), "the template of the pool has changed".into()));
@@ -137,6 +141,20 @@ mod tests {
         let mut unmarked = new.clone();
         unmarked.annotations_mut().clear();
         assert_eq!(reason(&unmarked, &claim(&old, hash::VERSION)), None);
+    }
+
+    #[test]
+    fn what_has_drifted_stays_so_while_fingerprints_can_not_be_compared() {
+        let pool = pool("blue", json!([]));
+        let drifted = |version: &str| {
+            let mut claim = claim(&pool, version);
+            let condition = json!({"type": "Drifted", "status": "True", "reason": "NodePoolDrifted", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            claim.status = Some(serde_json::from_value(json!({"conditions": [condition]})).unwrap());
+            reason(&pool, &claim)
+        };
+        assert_eq!(drifted("v3").as_deref(), Some("NodePoolDrifted"));
+        assert_eq!(drifted(hash::VERSION), None);
     }
 
     #[test]

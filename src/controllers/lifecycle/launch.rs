@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::super::conditions::{Conditions, INITIALIZED, Known, LAUNCHED, REGISTERED};
 use super::super::context::{Context, Error, lock};
 use super::super::overlays::Market;
+use super::registration::NOT_JOINED;
 use super::write;
 use crate::api::NodeClaim;
 use crate::cloud::{CloudError, Machine, Offer, kwok::quantities};
@@ -34,7 +35,7 @@ pub(super) async fn launch(claim: &NodeClaim, context: &Context, now: Timestamp)
             context.metrics.launch_refused(claim);
             give_back(claim, context, "insufficient_capacity").await
         }
-        Err(CloudError::ClassNotReady(message)) => {
+        Err(CloudError::ClassNotReady { message, .. }) => {
             warn!(claim = claim.name_any(), "the node class is not ready: {message}");
             context.tell(claim, EventType::Warning, "NodeClassNotReady", message).await;
             give_back(claim, context, "nodeclass_not_ready").await
@@ -78,8 +79,8 @@ async fn launched(
     };
     let mut conditions = Conditions::of(&claim, now);
     conditions.achieve(LAUNCHED);
-    conditions.set(REGISTERED, Known::Unknown, "NodeNotFound", "the machine has not joined the cluster yet");
-    conditions.set(INITIALIZED, Known::Unknown, "NodeNotFound", "the machine has not joined the cluster yet");
+    conditions.set(REGISTERED, Known::Unknown, "NodeNotFound", NOT_JOINED);
+    conditions.set(INITIALIZED, Known::Unknown, "NodeNotFound", NOT_JOINED);
     let fields = json!({
         "providerID": machine.provider_id,
         "imageID": machine.image_id,

@@ -25,7 +25,7 @@ use kube::runtime::controller::Action;
 use serde_json::json;
 use tracing::info;
 
-use super::conditions::{self, Conditions, INITIALIZED, LAUNCHED, REGISTERED};
+use super::conditions::{self, Conditions, INITIALIZED, LAUNCHED, LIFE, READY, REGISTERED};
 use super::context::{Context, Error};
 use super::termination;
 use crate::api::NodeClaim;
@@ -105,7 +105,7 @@ async fn write(
     mut conditions: Conditions,
     mut fields: serde_json::Value,
 ) -> Result<(), Error> {
-    conditions.sum_up();
+    conditions.sum_up(&LIFE, READY);
     let further = fields.as_object().is_some_and(|fields| !fields.is_empty());
     if conditions.changed() || further {
         fields["conditions"] = json!(conditions.into_list());

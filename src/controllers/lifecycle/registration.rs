@@ -1,6 +1,7 @@
 //! From a machine to a node of the cluster that is known to be the claim's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -17,20 +18,46 @@ use super::{left, write};
 use crate::api::NodeClaim;
 use crate::labels;
 
+/// Why a claim is not registered whose node is not there.
+pub(super) const NOT_JOINED: &str = "the machine has not joined the cluster yet";
+
 /// Looks for the claim's node and makes it ours: finalizer, owner, labels, annotations, taints.
 pub(super) async fn register(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
-    let Some(node) = context.stores.node_of(claim) else {
+    let nodes = context.stores.nodes_of(claim);
+    let mut conditions = Conditions::of(claim, now);
+    if let Some((known, reason, message)) = missing(&nodes) {
+        conditions.set(REGISTERED, known, reason, message);
+        write(claim, context, conditions, json!({})).await?;
         let launched = conditions::true_since(claim, LAUNCHED);
         return Ok(Action::requeue(left(launched, context.settings.registration_timeout, now)));
-    };
+    }
+    let Some(node) = nodes.into_iter().next() else { return Ok(Action::await_change()) };
     context.patch_node(&node, joined(&node, claim)).await?;
-    let mut conditions = Conditions::of(claim, now);
     conditions.achieve(REGISTERED);
     conditions.set(INITIALIZED, Known::Unknown, "NodeNotReady", "the node has joined and is not ready yet");
     write(claim, context, conditions, json!({"nodeName": node.name_any()})).await?;
     info!(claim = claim.name_any(), node = node.name_any(), "registered");
     context.metrics.node_created(claim);
     Ok(Action::await_change())
+}
+
+/// What keeps the nodes of a claim's machine from being registered: what is known, with the reason and words of it; the
+/// reasons are the API's. In Karpenter what is False stays so until the claim is given up; here it may still come right.
+fn missing(nodes: &[Arc<Node>]) -> Option<(Known, &'static str, &'static str)> {
+    let [node] = nodes else {
+        return Some(match nodes.is_empty() {
+            true => (Known::Unknown, "NodeNotFound", NOT_JOINED),
+            false => (Known::False, "MultipleNodesFound", "more than one node says that it runs on the machine"),
+        });
+    };
+    let there = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    // The label is there, and the taint gone, if it only remains to write the condition.
+    if node.labels().contains_key(labels::REGISTERED)
+        || there.iter().any(|taint| taints::same(taint, &taints::unregistered()))
+    {
+        return None;
+    }
+    Some((Known::False, "UnregisteredTaintNotFound", "the node has joined without the taint karpenter.sh/unregistered"))
 }
 
 /// What makes a node the claim's, laid over it.
@@ -113,6 +140,22 @@ mod tests {
         assert_eq!(patch["metadata"]["labels"], json!({"team": "blue", "karpenter.sh/registered": "true"}));
         assert_eq!(patch["metadata"]["annotations"], json!({"note": "x"}));
         assert_eq!(keys(&patch), ["node.kubernetes.io/not-ready", "gpu", "cni"]);
+    }
+
+    #[test]
+    fn a_node_is_registered_that_is_alone_and_waits_for_it() {
+        let reason = |nodes: &[Arc<Node>]| missing(nodes).map(|(known, reason, _)| (known, reason));
+        let (node, _) = objects(json!({}));
+        let mut bare = node.clone();
+        bare.spec = None;
+        let mut done = bare.clone();
+        done.labels_mut().insert(labels::REGISTERED.into(), "true".into());
+        let [node, bare, done] = [node, bare, done].map(Arc::new);
+        assert_eq!(reason(&[]), Some((Known::Unknown, "NodeNotFound")));
+        assert_eq!(reason(&[Arc::clone(&node), Arc::clone(&bare)]), Some((Known::False, "MultipleNodesFound")));
+        assert_eq!(reason(&[bare]), Some((Known::False, "UnregisteredTaintNotFound")));
+        assert_eq!(reason(&[node]), None);
+        assert_eq!(reason(&[done]), None);
     }
 
     #[test]

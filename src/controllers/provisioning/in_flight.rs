@@ -60,11 +60,7 @@ fn grow_up(node: &mut Node, claim: &NodeClaim) {
     let start_up = claim.spec.template.startup_taints.as_deref().unwrap_or_default();
     let spec = node.spec.get_or_insert_default();
     if let Some(list) = &mut spec.taints {
-        list.retain(|taint| {
-            taint.key != labels::UNREGISTERED
-                && !taints::is_ephemeral(taint)
-                && !start_up.iter().any(|other| taints::same(other, taint))
-        });
+        list.retain(|taint| !taints::is_ephemeral(taint) && !start_up.iter().any(|other| taints::same(other, taint)));
     }
     let status = node.status.get_or_insert_default();
     status.conditions = None;

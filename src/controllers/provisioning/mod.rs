@@ -34,6 +34,7 @@ use tracing::{debug, error, info, warn};
 use super::conditions::{self, INITIALIZED};
 use super::context::{Context, Error, lock};
 use super::pods;
+use super::pools::is_ready as is_ready_pool;
 use super::settings::{Bind, MinValues};
 use crate::api::{NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
 
@@ -207,13 +208,12 @@ fn relaxed(pools: &BTreeMap<String, Arc<NodePool>>) -> Option<BTreeMap<String, A
     any.then_some(relaxed)
 }
 
-/// Pools that may be bought for: not leaving, of a class that is ready, without static capacity.
+/// Pools that may be bought for: not leaving, understood, of a class that is ready, without static capacity.
 fn ready_pools(context: &Context) -> BTreeMap<String, Arc<NodePool>> {
     let ready = context.stores.pools.state_filter(|pool| {
-        let class = pool.spec.template.spec.node_class_ref.as_ref();
         pool.metadata.deletion_timestamp.is_none()
             && pool.spec.replicas.is_none()
-            && class.is_some_and(|class| context.cloud.node_class(class).is_ok())
+            && is_ready_pool(pool, &*context.cloud)
     });
     ready.into_iter().map(|pool| (pool.name_any(), pool)).collect()
 }

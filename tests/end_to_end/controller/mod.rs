@@ -9,6 +9,7 @@ mod faults;
 mod operation;
 mod overlays;
 mod policies;
+mod pools;
 mod repair;
 mod scaling;
 mod stage;

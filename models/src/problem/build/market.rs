@@ -10,7 +10,7 @@ use super::attachments::Attachments;
 use super::forms::Form;
 use super::overlays::{OverlayFault, Overlays, with_devices};
 use super::reading::Reading;
-use super::{BuildError, Options};
+use super::{BuildError, Options, pools};
 use crate::catalog::{Catalog, InstanceType, KubeletSettings, allocatable, capacity, volume_limit};
 use crate::kubernetes::quantity::{Resources, add};
 use crate::kubernetes::requirements::{Operator, Requirement, current_key};
@@ -169,7 +169,6 @@ fn variants(
             continue;
         }
         let name = pool.metadata.name.clone().unwrap_or_default();
-        let object = format!("NodePool {name}");
         let spec = &pool.spec.template.spec;
         let mut labels = pool.spec.template.metadata.as_ref().and_then(|meta| meta.labels.clone()).unwrap_or_default();
         labels.insert(NODE_POOL.to_owned(), name.clone());
@@ -179,9 +178,7 @@ fn variants(
         }
         let mut requirements = Vec::new();
         let mut open: BTreeMap<String, Vec<Requirement>> = BTreeMap::new();
-        for one in &spec.requirements {
-            let read = Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
-                .map_err(|error| BuildError::new(&object, format!("spec.template.spec.requirements: {error}")))?;
+        for read in pools::requirements(pool)? {
             if is_known(&read.key, &catalog_keys) || labels.contains_key(&read.key) {
                 requirements.push(read);
             } else {

@@ -11,6 +11,7 @@ mod machines;
 mod market;
 mod model;
 mod overlays;
+mod pools;
 mod preferences;
 mod reading;
 mod standing;
@@ -25,6 +26,7 @@ pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
 pub(crate) use model::{Counted, Proto};
 pub use model::{Model, Part};
 pub use overlays::{Overlaid, OverlayFault, overlaid};
+pub use pools::check_pool;
 pub use preferences::Preference;
 pub(crate) use reading::Owned;
 

@@ -11,10 +11,10 @@ use super::market::{HOSTNAME, Host, Market, market};
 use super::preferences::Preference;
 use super::reading::{Owned, Reading, read};
 use super::standing::{Standing, standing};
-use super::{BuildError, Built, Options, PodRef};
+use super::{BuildError, Built, Options, PodRef, pools};
 use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
-use crate::kubernetes::quantity::{Resources, parse_units};
+use crate::kubernetes::quantity::Resources;
 use crate::problem::BinSource;
 
 /// A bin before it is numbered.
@@ -542,16 +542,13 @@ fn find_budgets(snapshot: &Snapshot, standing: &[Standing]) -> Result<Vec<PoolBu
     let mut budgets = Vec::new();
     for pool in &snapshot.node_pools {
         let name = pool.metadata.name.clone().unwrap_or_default();
-        for (resource, limit) in pool.spec.limits.iter().flatten() {
-            let stated = parse_units(resource, &limit.0).map_err(|error| {
-                BuildError::new(&format!("NodePool {name}"), format!("spec.limits.{resource}: {error}"))
-            })?;
+        for (resource, stated) in pools::limits(pool)? {
             let used: i64 = standing
                 .iter()
                 .filter(|node| node.pool() == Some(&name))
-                .map(|node| taken_of(resource, &node.capacity))
+                .map(|node| taken_of(&resource, &node.capacity))
                 .sum();
-            budgets.push(PoolBudget { pool: name.clone(), resource: resource.clone(), stated, left: stated - used });
+            budgets.push(PoolBudget { pool: name.clone(), resource, stated, left: stated - used });
         }
     }
     Ok(budgets)

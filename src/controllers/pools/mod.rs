@@ -1,24 +1,35 @@
 //! What is observed of a pool: what its nodes have together, whether it can be bought for, and the fingerprint of its template.
 
+mod readiness;
+mod registration;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
+pub use readiness::is_ready;
 use serde_json::{Value, json};
 use supercargo_models::kubernetes::quantity::{self, Resources};
+use tracing::warn;
 
-use super::conditions::{Conditions, Known, READY, VALID};
+use super::conditions::{self, Conditions, DRIFTED, Known, READY, VALID};
 use super::context::{Context, Error};
 use super::hash;
 use crate::api::{NodeClaim, NodePool};
+use crate::cloud::CloudError;
 use crate::cloud::kwok::quantities;
 use crate::labels;
 
 /// Machines can be made of its class.
 const CLASS_READY: &str = "NodeClassReady";
+/// Why a pool is not valid; the word is the API's.
+const INVALID: &str = "NodePoolValidationFailed";
+/// How often to look without having been told: classes ring no bell of their pools. It asks the API server for nothing.
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// Brings a pool's fingerprint and status up to date.
 pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Action, Error> {
@@ -31,7 +42,7 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     if !hash::is_current(&*pool) {
         // Made by another version: what claims bear can't be compared, and none has drifted for that.
         for claim in claims.iter().filter(|claim| !hash::is_current(&***claim)) {
-            context.patch_claim(claim, json!({"metadata": {"annotations": annotations(&fingerprint)}})).await?;
+            context.patch_claim(claim, json!({"metadata": {"annotations": migrated(claim, &fingerprint)}})).await?;
         }
     }
     if !hash::is_current(&*pool) || pool.annotations().get(labels::NODE_POOL_HASH) != Some(&fingerprint) {
@@ -39,43 +50,60 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
         context.pools().patch(&name, &PatchParams::default(), &patch).await?;
         return Ok(Action::await_change());
     }
-    let class = pool.spec.template.spec.node_class_ref.as_ref().map(|class| context.cloud.node_class(class));
-    let problem = match class {
-        None => Some("no class is named".to_owned()),
-        Some(Err(error)) => Some(error.to_string()),
-        Some(Ok(_)) => None,
-    };
+    let fault = readiness::fault(&pool);
+    let class = readiness::class(&pool, &*context.cloud);
     let old = pool.status.clone().unwrap_or_default();
     let mut conditions = Conditions::new(old.conditions.unwrap_or_default(), pool.metadata.generation, context.now());
-    conditions.achieve(VALID);
-    match &problem {
-        None => {
-            conditions.achieve(CLASS_READY);
-            conditions.achieve(READY);
+    match &fault {
+        None => conditions.achieve(VALID),
+        Some(fault) => conditions.set(VALID, Known::False, INVALID, fault),
+    }
+    match &class {
+        Ok(_) => conditions.achieve(CLASS_READY),
+        Err(CloudError::ClassNotReady { reason, message }) => {
+            conditions.set(CLASS_READY, Known::False, reason, message);
         }
-        Some(problem) => {
-            conditions.set(CLASS_READY, Known::False, "NodeClassNotReady", problem);
-            conditions.set(READY, Known::False, "NodeClassNotReady", problem);
-        }
+        Err(error) => conditions.set(CLASS_READY, Known::Unknown, "NodeClassReadinessUnknown", &error.to_string()),
+    }
+    conditions.sum_up(&[VALID, CLASS_READY], READY);
+    let seen = old.node_class_observed_generation;
+    let generation = class.as_ref().ok().and_then(|class| class["metadata"]["generation"].as_i64());
+    if class.is_ok() {
+        registration::judge(&mut conditions, &claims, seen == generation);
+    }
+    let generation = generation.or(seen);
+    if conditions.changed() {
+        let problems = fault.into_iter().chain(class.err().map(|error| error.to_string()));
+        problems.for_each(|problem| warn!(nodepool = name, "nothing is bought for it: {problem}"));
     }
     let resources = quantities(&together(&claims)?);
     let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
     context.metrics.pool(&pool, &resources);
-    if conditions.changed() || old.nodes != Some(nodes) || old.resources.as_ref() != Some(&resources) {
-        let status = status(
+    if conditions.changed()
+        || old.nodes != Some(nodes)
+        || old.resources.as_ref() != Some(&resources)
+        || seen != generation
+    {
+        let mut status = status(
             &old_keys(pool.status.as_ref().and_then(|status| status.resources.as_ref())),
             resources,
             nodes,
             conditions.into_list(),
         );
+        status["nodeClassObservedGeneration"] = json!(generation);
         let patch = Patch::Merge(json!({ "status": status }));
         context.pools().patch_status(&name, &PatchParams::default(), &patch).await?;
     }
-    // A class that gets ready rings no bell of its pools.
-    Ok(match problem {
-        None => Action::await_change(),
-        Some(_) => Action::requeue(std::time::Duration::from_secs(5)),
-    })
+    Ok(Action::requeue(PERIOD))
+}
+
+/// The annotations of a claim whose fingerprint another version has made. One that has drifted keeps its fingerprint, as in
+/// Karpenter: nobody can tell whether it would be what its pool asks for.
+fn migrated(claim: &NodeClaim, fingerprint: &str) -> Value {
+    match conditions::find(claim, DRIFTED) {
+        None => annotations(fingerprint),
+        Some(_) => json!({labels::NODE_POOL_HASH_VERSION: hash::VERSION}),
+    }
 }
 
 fn annotations(fingerprint: &str) -> Value {
@@ -126,14 +154,26 @@ mod tests {
         assert_eq!(laid, json!({"resources": {"nvidia.com/gpu": null, "cpu": "4"}, "nodes": 1, "conditions": []}));
     }
 
+    fn claim(status: Value) -> NodeClaim {
+        serde_json::from_value(json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim", "metadata": {"name": "c"},
+            "spec": {"nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": []}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_has_drifted_keeps_the_fingerprint_of_another_version() {
+        let drifted = json!({"conditions": [{"type": "Drifted", "status": "True", "reason": "NodePoolDrifted",
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let version = json!({"karpenter.sh/nodepool-hash-version": hash::VERSION});
+        assert_eq!(migrated(&claim(drifted), "7"), version);
+        assert_eq!(migrated(&claim(json!({})), "7"), annotations("7"));
+    }
+
     #[test]
     fn what_claims_have_adds_up() {
-        let claim: NodeClaim = serde_json::from_value(json!({
-            "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim", "metadata": {"name": "c"},
-            "spec": {"nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": []},
-            "status": {"capacity": {"cpu": "2", "memory": "1Gi"}},
-        }))
-        .unwrap();
+        let claim = claim(json!({"capacity": {"cpu": "2", "memory": "1Gi"}}));
         let sum = together(&[Arc::new(claim.clone()), Arc::new(claim)]).unwrap();
         assert_eq!((sum["cpu"], sum["memory"], sum["nodes"]), (4000, 2 << 30, 2));
     }
