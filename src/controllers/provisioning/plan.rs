@@ -129,6 +129,7 @@ mod tests {
             options: Default::default(),
             launch_timeout: Duration::ZERO,
             registration_timeout: Duration::ZERO,
+            replacement_timeout: Duration::ZERO,
             bind: Bind::Off,
             bind_deadline: Duration::ZERO,
             dry_run: None,
