@@ -61,6 +61,8 @@ pub struct Settings {
     pub launch_timeout: Duration,
     /// A claim whose node has not joined for so long is given up.
     pub registration_timeout: Duration,
+    /// A replacement that is not ready for so long is no longer waited for.
+    pub replacement_timeout: Duration,
     /// Who binds the pods of a new machine.
     pub bind: Bind,
     /// How long a node is held for its pods at most, from the moment it has joined.

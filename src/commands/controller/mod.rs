@@ -2,6 +2,7 @@
 
 mod dying;
 mod gates;
+mod patience;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::ValueEnum;
 use clap::builder::FalseyValueParser;
 use gates::FeatureGates;
 use kube::Client;
+use patience::PatienceArguments;
 use supercargo_models::problem::build::Options;
 use supercargo_models::solver;
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,6 +131,9 @@ pub struct ControllerArguments {
     /// What the simulated cloud does.
     #[command(flatten)]
     pub kwok: KwokArguments,
+    /// How long to wait for what may never come.
+    #[command(flatten)]
+    pub patience: PatienceArguments,
     /// How to run.
     #[command(flatten)]
     pub operation: OperationArguments,
@@ -212,9 +217,9 @@ impl ControllerArguments {
                 ..Options::default()
             },
             min_values: self.min_values_policy,
-            // Karpenter's own (pkg/controllers/nodeclaim/lifecycle/liveness.go).
-            launch_timeout: Duration::from_secs(5 * 60),
-            registration_timeout: Duration::from_secs(15 * 60),
+            launch_timeout: self.patience.launch_timeout,
+            registration_timeout: self.patience.registration_timeout,
+            replacement_timeout: self.patience.replacement_timeout,
             bind: self.bind,
             bind_deadline: self.bind_deadline,
             dry_run: self.dry_run.then(|| self.operation.system_namespace.clone()),

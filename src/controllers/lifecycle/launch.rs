@@ -1,5 +1,6 @@
 //! From a claim to a machine.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -52,6 +54,9 @@ pub(super) async fn launch(claim: &NodeClaim, context: &Context, now: Timestamp)
 /// Ends a claim that can't be launched, and has its pods planned at once.
 async fn give_back(claim: &NodeClaim, context: &Context, reason: &str) -> Result<Action, Error> {
     context.delete_claim(claim, reason).await?;
+    // A plan that still counts on it would put its pods there again, and the next one waits for a batch.
+    let is_ending = |claim: Arc<NodeClaim>| claim.metadata.deletion_timestamp.is_some();
+    context.stores.brought(|stores| stores.claims.get(&ObjectRef::from_obj(claim)).is_none_or(is_ending)).await;
     lock(&context.pins).release(&claim.name_any());
     context.bells.urgent.store(true, Ordering::Relaxed);
     context.bells.batch.notify_one();

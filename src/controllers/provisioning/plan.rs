@@ -166,6 +166,7 @@ mod tests {
             min_values: MinValues::Strict,
             launch_timeout: Duration::ZERO,
             registration_timeout: Duration::ZERO,
+            replacement_timeout: Duration::ZERO,
             bind: Bind::Off,
             bind_deadline: Duration::ZERO,
             dry_run: None,

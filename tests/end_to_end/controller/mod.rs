@@ -1,7 +1,9 @@
 //! `supercargo controller --cloud kwok` on the real control plane: machines come when pods wait and go when they don't, and
 //! nothing is lost on the way.
 
+mod audit;
 mod binding;
+mod claims;
 mod crash;
 mod drift;
 mod dry_run;
@@ -15,3 +17,4 @@ mod scaling;
 mod stage;
 mod static_capacity;
 mod termination;
+mod timeouts;

@@ -118,17 +118,12 @@ impl Stage {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let log = self.control_plane.state().folder.join(format!("controller-{number}.log"));
+        let quickly = ["--batch-idle-duration", "200ms", "--time-budget", "1s", "--collection-period", "2s"];
+        let unless_given = quickly.chunks(2).filter(|pair| !arguments.contains(&pair[0])).flatten();
         let child = Command::new(env!("CARGO_BIN_EXE_supercargo"))
             .args(["controller", "--metrics-port", "0", "--health-probe-port", "0"])
-            .args([
-                "--batch-idle-duration",
-                "200ms",
-                "--time-budget",
-                "1s",
-                "--collection-period",
-                "2s",
-                "--kubeconfig",
-            ])
+            .args(unless_given)
+            .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(arguments)
             .env_remove("KUBECONFIG")
@@ -180,6 +175,12 @@ impl Stage {
         let pool =
             json!({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": whole});
         self.create(&self.all::<NodePool>(), pool).await;
+    }
+
+    /// Lays fields over a pool's spec.
+    pub async fn change_pool(&self, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.all::<NodePool>().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
     /// A Deployment of pods that ask for so much cpu and end at once; `pod` is laid over their template.

@@ -20,9 +20,6 @@ use super::{Drift, REASON, end_drifted, ending, failed, is_ending, no_longer, of
 use crate::api::NodeClaim;
 use crate::labels;
 
-/// How long a replacement is waited for: Karpenter's `minRetryDuration` (`pkg/controllers/disruption/queue.go`), which holds
-/// up to 7,500 replacements under way.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How often more may be bought for one node because others took what was meant for its pods.
 const MOST_EXTRA: u32 = 3;
 
@@ -59,9 +56,10 @@ impl Drift {
             give_back(one, &why, context).await?;
             return Ok(None);
         }
-        if let Some(late) = new.iter().find(|claim| is_late(claim, context.now())) {
+        let patience = context.settings.replacement_timeout;
+        if let Some(late) = new.iter().find(|claim| is_late(claim, patience, context.now())) {
             // Which may still become a node like any other; if not, it is given up like any other.
-            let why = format!("{} is not initialized after {} s", late.name_any(), PATIENCE.as_secs());
+            let why = format!("{} is not initialized after {} s", late.name_any(), patience.as_secs());
             give_back(one, &why, context).await?;
             return Ok(None);
         }
@@ -154,11 +152,11 @@ impl Drift {
     }
 }
 
-/// Whether a replacement has taken too long.
-fn is_late(claim: &NodeClaim, now: Timestamp) -> bool {
+/// Whether a replacement has taken longer than it may.
+fn is_late(claim: &NodeClaim, patience: Duration, now: Timestamp) -> bool {
     let made = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let taken = made.and_then(|made| Duration::try_from(now.duration_since(made)).ok());
-    !conditions::is_true(claim, INITIALIZED) && taken.is_some_and(|taken| taken > PATIENCE)
+    !conditions::is_true(claim, INITIALIZED) && taken.is_some_and(|taken| taken > patience)
 }
 
 /// Leaves a node where it is: its replacements become nodes like any other, and it is opened again.
@@ -184,7 +182,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replacement_is_late_if_it_is_not_initialized_after_ten_minutes() {
+    fn a_replacement_is_late_if_it_is_not_initialized_in_time() {
+        let patience = Duration::from_secs(10 * 60);
         let at = |minute: i64| Timestamp::from_second(60 * minute).unwrap();
         let claim = |status: &str| -> NodeClaim {
             let initialized = json!({
@@ -198,7 +197,8 @@ mod tests {
             }))
             .unwrap()
         };
-        assert!(!is_late(&claim("Unknown"), at(11)) && is_late(&claim("Unknown"), at(12)));
-        assert!(!is_late(&claim("True"), at(12)));
+        let is_late = |status: &str, minute| is_late(&claim(status), patience, at(minute));
+        assert!(!is_late("Unknown", 11) && is_late("Unknown", 12));
+        assert!(!is_late("True", 12));
     }
 }
