@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use supercargo::api::{KWOKNodeClass, NodeClaim, NodePool};
 
-use super::stage::{Stage, TYPE, condition, label, run, told};
+use super::stage::{Stage, TYPE, condition, label, run, told_that};
 use crate::fixture::until;
 
 const HASH: &str = "karpenter.sh/nodepool-hash";
@@ -118,7 +118,7 @@ fn a_pool_is_as_ready_as_its_class_and_healthy_once_a_node_has_joined() {
         assert_eq!(class.reason, "SubnetsNotFound");
         assert!(class.message.contains("no subnet"), "{}", class.message);
         stage.deployment("inflate", 1, "1200m", json!({})).await;
-        assert!(told(&stage, "FailedScheduling").await.contains("no NodePool that is ready"));
+        told_that(&stage, "FailedScheduling", "no NodePool that is ready").await;
         assert!(stage.claims().await.is_empty());
         say("True", "Ready").await;
         stage.run_pods(1).await;

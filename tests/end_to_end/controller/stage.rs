@@ -266,10 +266,16 @@ impl Stage {
 
 /// The note of an event with this reason, about an object of the default namespace or of none.
 pub async fn told(stage: &Stage, reason: &str) -> String {
-    until("an event", async || {
+    told_that(stage, reason, "").await
+}
+
+/// The same for a note with these words: kube-scheduler gives some of our reasons, too.
+pub async fn told_that(stage: &Stage, reason: &str, words: &str) -> String {
+    until(&format!("an event {reason}: {words}"), async || {
         let events: Api<Event> = Api::default_namespaced(stage.client.clone());
         let events = events.list(&ListParams::default()).await.unwrap().items;
-        events.into_iter().find(|event| event.reason.as_deref() == Some(reason)).and_then(|event| event.note)
+        let of_reason = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        of_reason.filter_map(|event| event.note).find(|note| note.contains(words))
     })
     .await
 }
