@@ -13,7 +13,7 @@ use tracing::info;
 use super::super::conditions::{self, INITIALIZED};
 use super::super::context::{Context, Error, lock};
 use super::super::provisioning::Place;
-use super::super::{pods, taints};
+use super::super::{pods, stores, taints};
 use super::budgets;
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
@@ -138,12 +138,7 @@ pub(super) fn room(
 fn is_leaving(claim: &NodeClaim, context: &Context) -> bool {
     claim.metadata.deletion_timestamp.is_some()
         || lock(&context.disrupting).contains(&claim.name_any())
-        || context.stores.node_of(claim).is_none_or(|node| !is_node_ready(&node))
-}
-
-fn is_node_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        || context.stores.node_of(claim).is_none_or(|node| !stores::is_ready(&node))
 }
 
 /// Closes a node, looks at its pods again, and has it end; leaves it, as open as it may be, if its pods no longer allow it.

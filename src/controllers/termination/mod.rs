@@ -50,8 +50,7 @@ pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, E
         // The node's end comes first: when it is gone, this is called again.
         return Ok(Action::await_change());
     }
-    if !machine_is_gone(&ClaimKey::of(claim), context).await? {
-        note_end(claim, context).await?;
+    if !claims_machine_is_gone(claim, context).await? {
         return Ok(Action::requeue(ASK_AGAIN));
     }
     let kept: Vec<&String> = claim.finalizers().iter().filter(|finalizer| *finalizer != labels::TERMINATION).collect();
@@ -93,6 +92,10 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
         context.patch_node(&node, patch).await?;
         return Ok(Action::await_change());
     }
+    if is_lost(&node, claim.as_deref(), &context).await? {
+        // Its pods went with the machine, whatever would keep them: no kubelet is there to end them.
+        return node_is_gone(&node, &context).await;
+    }
     let now = context.now();
     let deadline = claim.as_deref().and_then(deadline::of);
     let over = deadline.is_some_and(|deadline| now >= deadline);
@@ -111,22 +114,37 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
             .await?;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
-    note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::True, VOLUMES_DETACHED, "").await?;
+    let (detached, reason) = match attached {
+        0 => (Known::True, VOLUMES_DETACHED),
+        _ => (Known::False, "TerminationGracePeriodElapsed"),
+    };
+    note(claim.as_deref(), &context, VOLUMES_DETACHED, detached, reason, "").await?;
     let gone = match &claim {
-        Some(claim) => machine_is_gone(&ClaimKey::of(claim), &context).await?,
+        Some(claim) => claims_machine_is_gone(claim, &context).await?,
         None => orphans_machine_is_gone(&node, &context).await?,
     };
     if !gone {
-        if let Some(claim) = &claim {
-            note_end(claim, &context).await?;
-        }
         return Ok(Action::requeue(ASK_AGAIN));
     }
+    node_is_gone(&node, &context).await
+}
+
+/// Whether the machine of a node that is not ready is gone, as far as the cloud knows
+/// (<https://github.com/kubernetes-sigs/karpenter>, `pkg/controllers/node/termination/controller.go`).
+async fn is_lost(node: &Node, claim: Option<&NodeClaim>, context: &Context) -> Result<bool, Error> {
+    match claim {
+        Some(claim) if !stores::is_ready(node) => is_gone(&ClaimKey::of(claim), context).await,
+        _ => Ok(false),
+    }
+}
+
+/// Lets go of a node whose machine is gone.
+async fn node_is_gone(node: &Node, context: &Context) -> Result<Action, Error> {
     let kept: Vec<&String> = node.finalizers().iter().filter(|finalizer| *finalizer != labels::TERMINATION).collect();
-    context.patch_node(&node, json!({"metadata": {"finalizers": kept}})).await?;
+    context.patch_node(node, json!({"metadata": {"finalizers": kept}})).await?;
     context.pod_events.forget(&node.name_any());
-    context.metrics.node_terminated(&node);
-    info!(node = node.name_any(), "drained and gone");
+    context.metrics.node_terminated(node);
+    info!(node = node.name_any(), "gone");
     Ok(Action::await_change())
 }
 
@@ -174,13 +192,26 @@ async fn delete_node(node: &Node, context: &Context) -> Result<(), Error> {
     }
 }
 
-/// Asks for the end of a machine; whether it is gone.
-async fn machine_is_gone(key: &ClaimKey, context: &Context) -> Result<bool, Error> {
-    match context.cloud.delete(key).await {
-        Err(CloudError::NotFound) => return Ok(true),
-        Err(error) => return Err(error.into()),
-        Ok(()) => {}
+/// Asks for the end of a claim's machine, and says so; whether it is gone.
+async fn claims_machine_is_gone(claim: &NodeClaim, context: &Context) -> Result<bool, Error> {
+    let key = ClaimKey::of(claim);
+    if !asked_to_end(&key, context).await? {
+        return Ok(true);
     }
+    note(Some(claim), context, INSTANCE_TERMINATING, Known::True, INSTANCE_TERMINATING, "").await?;
+    is_gone(&key, context).await
+}
+
+/// Asks for the end of a machine; whether there was one.
+async fn asked_to_end(key: &ClaimKey, context: &Context) -> Result<bool, Error> {
+    match context.cloud.delete(key).await {
+        Err(CloudError::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
+    }
+}
+
+async fn is_gone(key: &ClaimKey, context: &Context) -> Result<bool, Error> {
     match context.cloud.get(key).await {
         Err(CloudError::NotFound) => Ok(true),
         Err(error) => Err(error.into()),
@@ -193,13 +224,9 @@ async fn orphans_machine_is_gone(node: &Node, context: &Context) -> Result<bool,
     let provider = stores::provider_id(node);
     let machine = context.cloud.list().await?.into_iter().find(|one| Some(one.provider_id.as_str()) == provider);
     match machine {
-        Some(machine) => machine_is_gone(&machine.claim, context).await,
+        Some(machine) => Ok(!asked_to_end(&machine.claim, context).await? || is_gone(&machine.claim, context).await?),
         None => Ok(true),
     }
-}
-
-async fn note_end(claim: &NodeClaim, context: &Context) -> Result<(), Error> {
-    note(Some(claim), context, INSTANCE_TERMINATING, Known::True, INSTANCE_TERMINATING, "").await
 }
 
 /// Sets a condition of a claim that is ending.

@@ -18,3 +18,4 @@ mod stage;
 mod static_capacity;
 mod termination;
 mod timeouts;
+mod volumes;
