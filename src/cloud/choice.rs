@@ -40,7 +40,7 @@ pub fn choices(catalog: &Catalog, claim: &NodeClaim, kubelet: &KubeletSettings) 
         .template
         .requirements
         .iter()
-        .map(|one| Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default()))
+        .map(Requirement::try_from)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| failed("spec.requirements", error.to_string()))?;
     let requests = claim.spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());

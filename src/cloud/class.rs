@@ -9,7 +9,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::CloudError;
 
 /// A class that is not ready, for a reason that is the API's.
-pub(super) fn unready(reason: &str, message: String) -> CloudError {
+pub(crate) fn unready(reason: &str, message: String) -> CloudError {
     CloudError::ClassNotReady { reason: reason.into(), message }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use choice::{Choice, choices};
+pub(crate) use class::unready;
 use jiff::Timestamp;
 pub use refused::Refused;
 pub use rehearsal::Rehearsal;

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSele
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use thiserror::Error;
 
+use super::node_pool::NodeSelectorRequirementWithMinValues;
+
 /// How a requirement compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operator {
@@ -242,12 +244,30 @@ impl NodeRequirements {
     }
 }
 
+impl TryFrom<&NodeSelectorRequirementWithMinValues> for Requirement {
+    type Error = RequirementError;
+
+    fn try_from(one: &NodeSelectorRequirementWithMinValues) -> Result<Self, Self::Error> {
+        Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
+    }
+}
+
+impl TryFrom<&NodeSelectorRequirement> for Requirement {
+    type Error = RequirementError;
+
+    fn try_from(one: &NodeSelectorRequirement) -> Result<Self, Self::Error> {
+        Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
+    }
+}
+
 /// Reads one node selector term; the result is empty where the term is.
 pub fn read_term(term: &NodeSelectorTerm) -> Result<Term, RequirementError> {
-    let read = |requirement: &NodeSelectorRequirement| {
-        Requirement::new(&requirement.key, &requirement.operator, requirement.values.as_deref().unwrap_or_default())
-    };
-    term.match_expressions.iter().flatten().chain(term.match_fields.iter().flatten()).map(read).collect()
+    term.match_expressions
+        .iter()
+        .flatten()
+        .chain(term.match_fields.iter().flatten())
+        .map(Requirement::try_from)
+        .collect()
 }
 
 /// A selector of pods or namespaces by label; empty matches everything.

@@ -174,15 +174,7 @@ fn together(problem: &Problem, held: Nodes, own: Nodes) -> Solution {
 mod tests {
     use super::*;
     use crate::solver::greedy::greedy;
-    use crate::solver::test_problems::{optimum, random};
-
-    struct Patient;
-
-    impl Control for Patient {
-        fn remaining_seconds(&self) -> f64 {
-            f64::INFINITY
-        }
-    }
+    use crate::solver::test_problems::{Patient, optimum, random};
 
     /// A random problem in which a bin for sale takes either shapes of even number or of odd number, and bin 0 is there
     /// and takes both.

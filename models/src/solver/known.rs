@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::columns::Columns;
-use super::{Control, Outcome, Settings, solve};
+use super::{Control, Method, Outcome, Settings, solve};
 use crate::problem::{Pattern, Problem, fits};
 
 /// The most patterns, and the most prices, that are remembered; the oldest are forgotten.
@@ -64,8 +64,11 @@ struct Inner {
 }
 
 impl Memory {
-    /// [`solve`], beginning with what earlier solves have learnt, and learning for later ones.
+    /// [`solve`], beginning with what earlier solves have learnt, and learning for later ones. The greedy does neither.
     pub fn solve(&self, problem: &Problem, settings: &Settings, control: &dyn Control) -> Outcome {
+        if settings.method == Method::Greedy {
+            return solve(problem, settings, control);
+        }
         let known = self.inner.lock().unwrap_or_else(PoisonError::into_inner).recall(problem);
         let outcome = solve(problem, &Settings { known, ..settings.clone() }, control);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).learn(problem, &outcome.known);
@@ -148,15 +151,7 @@ mod tests {
     use crate::problem::{Bin, BinSource, Shape};
     use crate::solver::columns::{ColumnLimits, Pricing};
     use crate::solver::greedy::greedy;
-    use crate::solver::test_problems::page;
-
-    struct Patient;
-
-    impl Control for Patient {
-        fn remaining_seconds(&self) -> f64 {
-            f64::INFINITY
-        }
-    }
+    use crate::solver::test_problems::{Patient, page};
 
     /// The relaxation of patterns, begun with what is known.
     fn columns<'p>(problem: &'p Problem, known: &Known) -> Columns<'p> {
@@ -243,6 +238,18 @@ mod tests {
         bigger.demand[[0, 0]] += 1;
         let known = inner.recall(&bigger);
         assert_eq!((known.values[0], known.values[1]), (None, Some(0.5)));
+    }
+
+    #[test]
+    fn the_greedy_teaches_nothing() {
+        let problem = some(1);
+        let memory = Memory::default();
+        let known = Known { patterns: vec![Pattern { bin: 1, counts: vec![(0, 1)] }], values: vec![Some(0.5); 12] };
+        memory.inner.lock().unwrap().learn(&problem, &known);
+        let settings = Settings { method: Method::Greedy, ..Settings::default() };
+        memory.solve(&problem, &settings, &Patient);
+        assert!(solve(&problem, &Settings { known, ..settings }, &Patient).known.patterns.is_empty());
+        assert_eq!(memory.inner.lock().unwrap().solves, 1);
     }
 
     #[test]

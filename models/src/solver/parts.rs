@@ -297,16 +297,8 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::solver::test_problems::{optimum, random};
-    use crate::solver::{Control, Settings, Status, solve};
-
-    struct Patient;
-
-    impl Control for Patient {
-        fn remaining_seconds(&self) -> f64 {
-            f64::INFINITY
-        }
-    }
+    use crate::solver::test_problems::{Patient, optimum, random};
+    use crate::solver::{Settings, Status, solve};
 
     /// A random problem in which a bin takes either shapes of even number or of odd number.
     fn divided(seed: u64) -> Problem {

@@ -97,8 +97,6 @@ impl<'a> Stages<'a> {
 pub(super) struct State<'a> {
     pub(super) problem: &'a Problem,
     control: &'a dyn Control,
-    /// What it begins with.
-    known: Known,
     inner: Mutex<Best>,
 }
 
@@ -114,12 +112,7 @@ impl<'a> State<'a> {
     pub(super) fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
         let best =
             Best { rank: rank(problem, &solution), solution, bound: None, notes: Vec::new(), learnt: Known::default() };
-        State { problem, control, known: Known::default(), inner: Mutex::new(best) }
-    }
-
-    /// The state with patterns and prices to begin with.
-    pub(super) fn knowing(self, known: Known) -> Self {
-        State { known, ..self }
+        State { problem, control, inner: Mutex::new(best) }
     }
 
     /// The patterns and prices that were learnt last.
@@ -216,7 +209,7 @@ pub(super) fn prove(
         .map(|shape| if placeable(problem, shape) { 0 } else { problem.shapes[shape].count })
         .collect();
     let first = state.solution();
-    let mut known = state.known.clone();
+    let mut known = settings.known.clone();
     if first.unplaced.iter().zip(&hopeless).any(|(missing, hopeless)| missing > hopeless) {
         // Who must wait is settled first; the bound is for those who don't.
         let slice = Slice::of(control, 0.4);

@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use crate::problem::{Shape, Unit};
     use crate::solver::parts::independent;
+    use crate::solver::test_problems::Patient;
 
     fn set(shapes: &[usize]) -> ShapeSet {
         let mut set = ShapeSet::with_capacity(2);
@@ -180,12 +181,6 @@ mod tests {
 
     #[test]
     fn a_domain_that_stays_asleep_holds_nobody_back() {
-        struct Patient;
-        impl crate::solver::Control for Patient {
-            fn remaining_seconds(&self) -> f64 {
-                f64::INFINITY
-            }
-        }
         let settings = crate::solver::Settings { iterations: Some(20), ..Default::default() };
         let outcome = crate::solver::solve(&problem(), &settings, &Patient);
         assert_eq!(outcome.solution.unplaced, [0, 0]);

@@ -74,7 +74,8 @@ fn one_by_one(
         let cost = others().map(|other| parts[other].problem.cost(&outcomes[other].solution)).sum();
         let bound = others().map(|other| outcomes[other].lower_bound.unwrap_or(0)).sum();
         let beside = Beside { inner: &slice, whole, cost: dollars(cost), bound: dollars(bound) };
-        let found = proven(own, outcomes[place].clone(), settings, &beside, proof, parts.len() > 1);
+        let settings = Settings { known: parts[place].project_known(&settings.known), ..settings.clone() };
+        let found = proven(own, outcomes[place].clone(), &settings, &beside, proof, parts.len() > 1);
         outcomes[place] = found;
     }
 }
@@ -105,8 +106,8 @@ fn begin(part: &Part, settings: &Settings, control: &dyn Control) -> Outcome {
     let greedy_cost = problem.cost(&first);
     let start = settings.start.as_ref().map(|start| part.project(start));
     let solution = begun(problem, first, start.as_ref(), control);
-    let known = part.project_known(&settings.known);
-    Outcome { solution, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages: Vec::new(), known }
+    let (stages, known) = (Vec::new(), Known::default());
+    Outcome { solution, lower_bound: None, status: Status::Greedy, greedy_cost, notes, stages, known }
 }
 
 /// The better one of the greedy's answer and what the settings begin with, completed.
@@ -137,7 +138,7 @@ fn proven(
     proof: Proof,
     one_of_several: bool,
 ) -> Outcome {
-    let state = State::new(problem, outcome.solution.clone(), control).knowing(std::mem::take(&mut outcome.known));
+    let state = State::new(problem, outcome.solution.clone(), control);
     let mut stages = Stages::new(control);
     let result = catch_unwind(AssertUnwindSafe(|| proof(problem, &state, settings, &mut stages, control)));
     outcome.stages.extend(stages.done);

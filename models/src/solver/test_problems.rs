@@ -10,8 +10,18 @@ use crate::problem::{
     Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, NodeBudget, NodeCap, NodeExclusive, NodeTogether,
     Pattern, Problem, Rules, Shape, ShapeSet, Solution, Spread, Topology, Unit, fits,
 };
+use crate::solver::Control;
 use crate::solver::incumbent::normalised;
 use crate::solver::packing::rank;
+
+/// A control whose time has no end.
+pub struct Patient;
+
+impl Control for Patient {
+    fn remaining_seconds(&self) -> f64 {
+        f64::INFINITY
+    }
+}
 
 fn set(length: usize, members: &[usize]) -> ShapeSet {
     let mut set = FixedBitSet::with_capacity(length);

@@ -74,7 +74,7 @@ fn of_pool(pool: &NodePool, claim: &NodeClaim) -> Option<(String, String)> {
 
 /// What a claim's labels lack of a requirement of its pool.
 fn unmet(one: &NodeSelectorRequirementWithMinValues, claim: &NodeClaim) -> Option<String> {
-    let requirement = Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default()).ok()?;
+    let requirement = Requirement::try_from(one).ok()?;
     let value = claim.labels().get(&requirement.key).map(String::as_str);
     if requirement.matches(value) {
         return None;

@@ -5,7 +5,7 @@ use supercargo_models::catalog::KubeletSettings;
 use supercargo_models::problem::build::check_pool;
 
 use crate::api::NodePool;
-use crate::cloud::{CloudError, CloudProvider};
+use crate::cloud::{CloudError, CloudProvider, unready};
 
 /// Whether a pool can be bought for. The planner refuses all of its question for one pool that it does not understand.
 pub fn is_ready(pool: &NodePool, cloud: &dyn CloudProvider) -> bool {
@@ -22,7 +22,6 @@ pub(super) fn fault(pool: &NodePool) -> Option<String> {
 /// # Errors
 /// [`CloudError::ClassNotReady`] where it is not so.
 pub(super) fn class(pool: &NodePool, cloud: &dyn CloudProvider) -> Result<Value, CloudError> {
-    let unready = |reason: &str, message: String| CloudError::ClassNotReady { reason: reason.into(), message };
     let Some(reference) = &pool.spec.template.spec.node_class_ref else {
         return Err(unready("NodeClassNotFound", "no class is named".into()));
     };

@@ -8,17 +8,12 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use supercargo::api::{NodeClaim, NodePool};
+use supercargo::api::NodeClaim;
 
-use super::stage::{Stage, TYPE, condition, label, run, told};
+use super::stage::{Stage, TYPE, condition, either_type, label, run, told};
 use crate::fixture::until;
 
 /// Changes a pool's spec.
-async fn change(stage: &Stage, spec: Value) {
-    let patch = Patch::Merge(json!({ "spec": spec }));
-    stage.all::<NodePool>().patch("default", &PatchParams::default(), &patch).await.unwrap();
-}
-
 fn team(name: &str) -> Value {
     json!({"template": {"metadata": {"labels": {"team": name}}}})
 }
@@ -84,7 +79,7 @@ fn a_changed_label_replaces_the_nodes_of_a_pool_one_after_another() {
         let controller = stage.controller(&["--kwok-boot-delay", "1s"]);
         stage.pool("default", one_at_a_time()).await;
         let old = filled(&stage, 9).await;
-        change(&stage, team("new")).await;
+        stage.change_pool("default", team("new")).await;
         until("drift", async || {
             let claims = stage.claims().await;
             claims.iter().any(|claim| drift(claim) == "NodePoolDrifted").then_some(())
@@ -113,7 +108,7 @@ fn a_pod_that_forbids_it_keeps_a_drifted_node() {
         stage.run_pods(1).await;
         stage.whole(1).await;
         let old = names(&stage).await;
-        change(&stage, team("new")).await;
+        stage.change_pool("default", team("new")).await;
         let note = told(&stage, "DisruptionBlocked").await;
         assert!(note.contains("karpenter.sh/do-not-disrupt"), "{note}");
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -142,7 +137,7 @@ fn a_node_that_forbids_it_stays_as_long_as_it_does() {
             stage.all::<Node>().patch(&name, &PatchParams::default(), &patch).await.unwrap();
         };
         annotate(json!("true")).await;
-        change(&stage, team("new")).await;
+        stage.change_pool("default", team("new")).await;
         let note = told(&stage, "DisruptionBlocked").await;
         assert!(note.contains("the node has the annotation karpenter.sh/do-not-disrupt"), "{note}");
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -170,16 +165,16 @@ fn requirements_that_a_node_does_not_satisfy_are_drift_until_they_are_taken_back
         let drifts = async |reason: &str| {
             until("drift to be told", async || (drift(&stage.claims().await[0]) == reason).then_some(())).await;
         };
-        change(&stage, of_type("m6i.xlarge")).await;
+        stage.change_pool("default", of_type("m6i.xlarge")).await;
         drifts("RequirementsDrifted").await;
-        change(&stage, of_type(TYPE)).await;
+        stage.change_pool("default", of_type(TYPE)).await;
         drifts("").await;
-        change(&stage, of_type("m6i.xlarge")).await;
+        stage.change_pool("default", of_type("m6i.xlarge")).await;
         drifts("RequirementsDrifted").await;
         // Its budget allows none.
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(names(&stage).await, old);
-        change(&stage, json!({"disruption": {"budgets": [{"nodes": "1"}]}})).await;
+        stage.change_pool("default", json!({"disruption": {"budgets": [{"nodes": "1"}]}})).await;
         replaced(&stage, &old).await;
         stage.run_pods(2).await;
         stage.whole(1).await;
@@ -195,7 +190,7 @@ fn an_empty_node_that_has_drifted_just_ends() {
         filled(&stage, 1).await;
         stage.scale("inflate", 0).await;
         stage.run_pods(0).await;
-        change(&stage, team("new")).await;
+        stage.change_pool("default", team("new")).await;
         stage.whole(0).await;
         assert_eq!(controller.log().matches("registered").count(), 1, "{}", controller.log());
     });
@@ -211,7 +206,7 @@ fn the_next_controller_goes_on_with_a_replacement_that_was_begun() {
         stage.pool("default", pool).await;
         let old = filled(&stage, 3).await;
         let only = old.first().unwrap();
-        change(&stage, team("new")).await;
+        stage.change_pool("default", team("new")).await;
         until("the old node to be closed", async || {
             is_closed(&stage.all::<Node>().get(only).await.unwrap()).then_some(())
         })
@@ -237,7 +232,7 @@ fn a_node_is_open_again_when_its_replacement_can_not_be_had() {
         let old = filled(&stage, 2).await;
         let only = old.first().unwrap();
         stage.faults(json!({"refuse": TYPE})).await;
-        change(&stage, team("new")).await;
+        stage.change_pool("default", team("new")).await;
         until("the failure", async || controller.log().contains("its replacement failed").then_some(())).await;
         let is_alone = async || {
             let node = stage.all::<Node>().get(only).await.unwrap();
@@ -259,10 +254,7 @@ fn a_node_is_open_again_when_its_replacement_can_not_be_had() {
 fn a_machine_that_the_cloud_finds_wrong_has_drifted() {
     run(async |stage| {
         let mut pool = one_at_a_time();
-        pool["template"] = json!({"spec": {"requirements": [
-            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE, "m6i.2xlarge"]},
-            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
-        ]}});
+        pool["template"] = either_type();
         pool["disruption"]["budgets"] = json!([{"nodes": "0", "reasons": ["Drifted"]}]);
         stage.pool("default", pool).await;
         stage.deployment("inflate", 2, "1200m", json!({})).await;
@@ -275,7 +267,7 @@ fn a_machine_that_the_cloud_finds_wrong_has_drifted() {
         let _second = stage.sole_controller(&[]);
         let old = names(&stage).await;
         until("drift", async || (drift(&stage.claims().await[0]) == "MachineDrifted").then_some(())).await;
-        change(&stage, json!({"disruption": {"budgets": [{"nodes": "1"}]}})).await;
+        stage.change_pool("default", json!({"disruption": {"budgets": [{"nodes": "1"}]}})).await;
         replaced_by_retrying(&stage, &old).await;
         stage.run_pods(2).await;
         stage.whole(1).await;
@@ -320,7 +312,7 @@ fn a_controller_that_dies_after_any_of_its_writes_replaces_a_node_once() {
             let argument = writes.to_string();
             let name = format!("team-{writes}");
             let mut dying = stage.sole_controller(&["--die-after-writes", &argument]);
-            change(&stage, team(&name)).await;
+            stage.change_pool("default", team(&name)).await;
             let has_died = until("the end of it", async || match dying.has_ended() {
                 true => Some(true),
                 false => is_replaced(&name).await.then_some(false),

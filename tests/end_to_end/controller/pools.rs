@@ -59,8 +59,7 @@ fn a_pool_that_means_nothing_does_not_stand_in_the_way_of_others() {
         observed(&stage, "default", "Ready", "True").await;
         // It is bought for as soon as it makes sense.
         let mended = json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE]}]);
-        let patch = Patch::Merge(json!({"spec": {"template": {"spec": {"requirements": mended}}}}));
-        stage.all::<NodePool>().patch("odd", &PatchParams::default(), &patch).await.unwrap();
+        stage.change_pool("odd", json!({"template": {"spec": {"requirements": mended}}})).await;
         observed(&stage, "odd", "Ready", "True").await;
         stage.scale("inflate", 4).await;
         stage.run_pods(4).await;
@@ -127,8 +126,7 @@ fn a_pool_is_as_ready_as_its_class_and_healthy_once_a_node_has_joined() {
         assert_eq!(status.node_class_observed_generation, Some(1));
         // Any other spec has to prove itself anew; times are told in seconds.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let patch = Patch::Merge(json!({"spec": {"limits": {"cpu": "100"}}}));
-        stage.all::<NodePool>().patch("default", &PatchParams::default(), &patch).await.unwrap();
+        stage.change_pool("default", json!({"limits": {"cpu": "100"}})).await;
         observed(&stage, "default", "NodeRegistrationHealthy", "Unknown").await;
         stage.scale("inflate", 0).await;
         stage.whole(0).await;

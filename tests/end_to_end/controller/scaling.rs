@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use serde_json::json;
 use supercargo::api::NodePool;
 
-use super::stage::{TYPE, condition, label, run};
+use super::stage::{TYPE, condition, either_type, label, run};
 use crate::fixture::until;
 
 #[test]
@@ -157,8 +157,7 @@ fn the_limits_of_a_pool_are_not_passed_while_machines_start() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(stage.claims().await.len(), 2);
         // A higher limit lets them in.
-        let patch = Patch::Merge(json!({"spec": {"limits": {"cpu": "16"}}}));
-        stage.all::<NodePool>().patch("default", &PatchParams::default(), &patch).await.unwrap();
+        stage.change_pool("default", json!({"limits": {"cpu": "16"}})).await;
         stage.run_pods(12).await;
         stage.whole(4).await;
     });
@@ -167,11 +166,7 @@ fn the_limits_of_a_pool_are_not_passed_while_machines_start() {
 #[test]
 fn refused_capacity_is_planned_anew_at_once() {
     run(async |stage| {
-        let spec = json!({"template": {"spec": {"requirements": [
-            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m5.xlarge", "m6i.2xlarge"]},
-            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
-        ]}}});
-        stage.pool("default", spec).await;
+        stage.pool("default", json!({"template": either_type()})).await;
         stage.faults(json!({"refuse": "m5.xlarge"})).await;
         let controller = stage.controller(&[]);
         stage.deployment("inflate", 3, "1200m", json!({})).await;

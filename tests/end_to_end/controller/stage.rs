@@ -264,6 +264,14 @@ impl Stage {
     }
 }
 
+/// The template of a pool of on-demand machines of two types: the usual one, and a larger and dearer one.
+pub fn either_type() -> Value {
+    json!({"spec": {"requirements": [
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE, "m6i.2xlarge"]},
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+    ]}})
+}
+
 /// The note of an event with this reason, about an object of the default namespace or of none.
 pub async fn told(stage: &Stage, reason: &str) -> String {
     told_that(stage, reason, "").await

@@ -125,14 +125,10 @@ fn drifted_nodes_of_static_capacity_are_replaced_within_the_limit() {
         stage.run_pods(4).await;
         stage.whole(2).await;
         let old = names(&stage).await;
-        let change = async |spec: Value| {
-            let patch = Patch::Merge(json!({ "spec": spec }));
-            stage.all::<NodePool>().patch("fixed", &PatchParams::default(), &patch).await.unwrap();
-        };
-        change(json!({"template": {"metadata": {"labels": {"team": "new"}}}})).await;
+        stage.change_pool("fixed", json!({"template": {"metadata": {"labels": {"team": "new"}}}})).await;
         until("it to say why it waits", async || controller.log().contains("limits.nodes").then_some(())).await;
         assert_eq!(names(&stage).await, old);
-        change(json!({"limits": {"nodes": "3"}})).await;
+        stage.change_pool("fixed", json!({"limits": {"nodes": "3"}})).await;
         until("the old ones to go", async || {
             let claims = stage.claims().await;
             assert!(claims.len() <= 3, "{} claims", claims.len());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use supercargo::api::NodeClaim;
 
 use super::operation::get;
-use super::stage::{Controller, Stage, TYPE, condition, label, run};
+use super::stage::{Controller, Stage, TYPE, condition, either_type, label, run};
 use crate::fixture::until;
 
 /// A pool whose empty nodes stay: one machine too many would be found.
@@ -153,10 +153,7 @@ fn the_next_controller_finishes_the_launches_of_one_that_was_asked_to_end() {
 fn what_is_refused_is_planned_anew_without_waiting_for_more_pods() {
     run(async |stage| {
         let mut pool = lasting();
-        pool["template"] = json!({"spec": {"requirements": [
-            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE, "m6i.2xlarge"]},
-            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
-        ]}});
+        pool["template"] = either_type();
         stage.pool("default", pool).await;
         stage.faults(json!({"fail": "out of order"})).await;
         stage.deployment("inflate", 3, "1200m", json!({})).await;

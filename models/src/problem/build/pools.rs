@@ -22,7 +22,7 @@ pub(super) fn object(pool: &NodePool) -> String {
 /// What a pool requires of its nodes.
 pub(super) fn requirements(pool: &NodePool) -> Result<Vec<Requirement>, BuildError> {
     let read = pool.spec.template.spec.requirements.iter().map(|one| {
-        Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
+        Requirement::try_from(one)
             .map_err(|error| BuildError::new(&object(pool), format!("spec.template.spec.requirements: {error}")))
     });
     read.collect()

@@ -133,12 +133,12 @@ impl Drift {
 
     /// Makes what the pods of a node need, or ends it where they need nothing.
     async fn replace(&mut self, candidate: &Candidate, context: &Arc<Context>) -> Result<Next, Error> {
+        let _turn = context.buying.lock().await;
         let mut leaving = ending(context);
         leaving.insert(candidate.node.name_any());
         for one in replacing(&context.stores.claims.state()) {
             leaving.extend(context.stores.node_of(&one.old).map(|node| node.name_any()));
         }
-        let _turn = context.buying.lock().await;
         let plan = plan_without(context, &Without { leaving, ..Without::default() }).await?;
         // It took its time: what the plan knew may be no longer so.
         let settled = provisioning::is_settled(context);

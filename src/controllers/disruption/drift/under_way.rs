@@ -84,6 +84,7 @@ impl Drift {
         if ready.is_empty() {
             return Ok(());
         }
+        let _turn = context.buying.lock().await;
         let mut without = Without { leaving: ending(context), ..Without::default() };
         without.leaving.extend(ready.iter().map(|one| one.node.name_any()));
         // What comes for the others is theirs.
@@ -92,7 +93,6 @@ impl Drift {
             let node = context.stores.node_of(claim);
             without.closed.insert(node.map_or_else(|| claim.name_any(), |node| node.name_any()));
         }
-        let _turn = context.buying.lock().await;
         let plan = plan_without(context, &without).await?;
         if !provisioning::is_settled(context) {
             return Ok(());
