@@ -16,6 +16,8 @@ const NOTICE: Duration = Duration::from_secs(120);
 pub struct Faults {
     /// From launch to the node's first sign of life.
     pub boot_delay: Duration,
+    /// From when a machine's end is asked for until it is gone.
+    pub shutdown_delay: Duration,
     /// Offerings that cannot be had.
     pub refused: Vec<Pattern>,
     /// With these words every launch fails.
@@ -38,6 +40,7 @@ impl Default for Faults {
     fn default() -> Self {
         Faults {
             boot_delay: Duration::ZERO,
+            shutdown_delay: Duration::ZERO,
             refused: Vec::new(),
             failure: None,
             never_boots: false,
@@ -68,7 +71,8 @@ pub enum FaultError {
     Price(String),
     /// A key that means nothing.
     #[error(
-        "{0:?} is not known; there are bootDelay, refuse, fail, neverBoot, interrupt, notice, prices, drift and repairAfter"
+        "{0:?} is not known; there are bootDelay, shutdownDelay, refuse, fail, neverBoot, interrupt, notice, prices, drift and \
+         repairAfter"
     )]
     Key(String),
 }
@@ -125,8 +129,8 @@ impl Faults {
         catalog
     }
 
-    /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `refuse`, `interrupt` and `drift` with one pattern a
-    /// line, `notice: 2m`, `repairAfter: 10s`, `prices` with a pattern and a price a line, `fail` with the words of the
+    /// These, overlaid by the data of a ConfigMap: `bootDelay: 30s`, `shutdownDelay: 20s`, `refuse`, `interrupt` and `drift`
+    /// with one pattern a line, `notice: 2m`, `repairAfter: 10s`, `prices` with a pattern and a price a line, `fail` with the words of the
     /// failure, `neverBoot: "true"`.
     ///
     /// # Errors
@@ -135,9 +139,8 @@ impl Faults {
         let mut faults = self.clone();
         for (key, value) in data {
             match key.as_str() {
-                "bootDelay" => {
-                    faults.boot_delay = duration("bootDelay", value)?;
-                }
+                "bootDelay" => faults.boot_delay = duration("bootDelay", value)?,
+                "shutdownDelay" => faults.shutdown_delay = duration("shutdownDelay", value)?,
                 "notice" => faults.notice = duration("notice", value)?,
                 "repairAfter" => faults.repair_after = Some(duration("repairAfter", value)?),
                 "refuse" => faults.refused = lines(value).map(str::parse).collect::<Result<_, _>>()?,
@@ -211,6 +214,7 @@ mod tests {
         assert_eq!(flags.overlaid(&data(&[("bootDelay", "500ms")])).unwrap().boot_delay, Duration::from_millis(500));
         assert_eq!(flags.overlaid(&data(&[("bootdelay", "1s")])), Err(FaultError::Key("bootdelay".into())));
         assert!(flags.overlaid(&data(&[("bootDelay", "-1s")])).is_err());
+        assert_eq!(flags.overlaid(&data(&[("shutdownDelay", "20s")])).unwrap().shutdown_delay, Duration::from_secs(20));
         let sick = [("interrupt", "*/*/spot"), ("notice", "5s"), ("repairAfter", "1m")];
         let faults = flags.overlaid(&data(&sick)).unwrap();
         assert!(faults.interrupts(&offer()) && faults.notice == Duration::from_secs(5));

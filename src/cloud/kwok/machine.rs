@@ -45,6 +45,9 @@ pub struct Record {
     /// When it is taken back, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends: Option<Timestamp>,
+    /// When it is gone, once its end was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<Timestamp>,
 }
 
 /// The name of the ConfigMap that holds a claim's machine: one claim, one machine.
@@ -74,6 +77,7 @@ impl Record {
             boots: now.checked_add(boot_delay).unwrap_or(Timestamp::MAX),
             booted: false,
             ends: None,
+            gone: None,
         }
     }
 
@@ -99,9 +103,9 @@ impl Record {
         })
     }
 
-    /// When its node shows the first sign of life; `None` once it did.
+    /// When its node shows the first sign of life; `None` once it did, or will never.
     pub fn boots(&self) -> Option<Timestamp> {
-        (!self.booted).then_some(self.boots)
+        (!self.booted && !self.is_shutting_down() && self.boots != Timestamp::MAX).then_some(self.boots)
     }
 
     /// The same after its node showed the first sign of life.
@@ -117,6 +121,21 @@ impl Record {
     /// The same once it is known when it is taken back.
     pub fn ending(self, at: Timestamp) -> Self {
         Record { ends: Some(at), ..self }
+    }
+
+    /// Whether its end was asked for.
+    pub fn is_shutting_down(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    /// The same once its end was asked for.
+    pub fn shutting_down(self, gone: Timestamp) -> Self {
+        Record { gone: Some(gone), ..self }
+    }
+
+    /// When there is no machine any more, as far as that is known: it shuts down, or is taken back.
+    pub fn over(&self) -> Option<Timestamp> {
+        self.gone.into_iter().chain(self.ends).min()
     }
 
     /// As the trait tells it.
@@ -200,6 +219,12 @@ mod tests {
         assert_eq!(map.metadata.name.as_deref(), Some("kwok-u-1"));
         assert_eq!(Record::read(&map).unwrap(), record);
         assert_eq!(record.clone().booted().boots(), None);
+        let ends = record.clone().shutting_down(Timestamp::UNIX_EPOCH);
+        assert!(ends.is_shutting_down() && ends.boots().is_none());
+        assert_eq!(Record::read(&ends.config_map("kube-system").unwrap()).unwrap(), ends);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let both = |gone, ends| record.clone().shutting_down(at(gone)).ending(at(ends)).over();
+        assert_eq!((record.over(), both(5, 9), both(9, 5)), (None, Some(at(5)), Some(at(5))));
         let node = record.node();
         let spec = node.spec.unwrap();
         assert_eq!(spec.provider_id.as_deref(), Some("kwok://default-x"));

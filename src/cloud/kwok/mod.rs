@@ -3,7 +3,8 @@
 //! A machine is a ConfigMap (label `supercargo.dev/kwok=machine`) named after the uid of its claim: creating it is one
 //! request that either makes the machine or finds it made, and it outlives the program. After the boot delay the machine
 //! becomes a node, once. A ConfigMap that is deleted is a machine that has failed. The ConfigMap `supercargo-kwok` (label
-//! `supercargo.dev/kwok=faults`) says what is to go wrong: a machine that is to be taken back bears the time in its record.
+//! `supercargo.dev/kwok=faults`) says what is to go wrong: a machine that is to be taken back, or that takes its time to shut
+//! down, bears the time of its end in its record.
 
 mod faults;
 mod machine;
@@ -130,15 +131,15 @@ impl Kwok {
                         self.warn_all(&mut booting);
                         continue;
                     };
-                    if let Some(ends) = record.ends() {
+                    if record.ends().is_some() {
                         self.warnings.notify_one();
-                        booting.spawn(Arc::clone(&self).take_back(map.clone(), ends));
+                    }
+                    if let Some(over) = record.over() {
+                        booting.spawn(Arc::clone(&self).end(map.clone(), over));
                     } else if self.is_interrupted(&record) {
                         booting.spawn(Arc::clone(&self).warn(map.clone(), record.clone()));
                     }
-                    if let Some(boots) = record.boots()
-                        && boots != Timestamp::MAX
-                    {
+                    if let Some(boots) = record.boots() {
                         booting.spawn(Arc::clone(&self).boot_one(map, record, boots));
                     }
                 }
@@ -158,7 +159,7 @@ impl Kwok {
     fn warn_all(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         for map in self.maps.state() {
             if let Some(record) =
-                Record::read(&map).filter(|record| record.ends().is_none() && self.is_interrupted(record))
+                Record::read(&map).filter(|record| record.over().is_none() && self.is_interrupted(record))
             {
                 tasks.spawn(Arc::clone(self).warn((*map).clone(), record));
             }
@@ -180,16 +181,34 @@ impl Kwok {
     }
 
     /// Ends a machine at its time.
-    async fn take_back(self: Arc<Self>, map: ConfigMap, ends: Timestamp) {
-        tokio::time::sleep(Duration::try_from(ends.duration_since(Timestamp::now())).unwrap_or_default()).await;
+    async fn end(self: Arc<Self>, map: ConfigMap, over: Timestamp) {
+        tokio::time::sleep(Duration::try_from(over.duration_since(Timestamp::now())).unwrap_or_default()).await;
         while self.maps.get(&ObjectRef::from_obj(&map)).is_some_and(|now| now.uid() == map.uid()) {
             match self.records().delete(&map.name_any(), &DeleteParams::default()).await {
-                Ok(_) => return info!(machine = map.name_any(), "kwok: taken back"),
+                Ok(_) => return info!(machine = map.name_any(), "kwok: gone"),
                 Err(error) if code(&error) == Some(404) => return,
-                Err(error) => warn!(machine = map.name_any(), "taking back: {error}"),
+                Err(error) => warn!(machine = map.name_any(), "ending: {error}"),
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// Writes into a machine's record when it is gone, unless that is known already.
+    async fn shut_down(&self, name: &str, delay: Duration) -> kube::Result<()> {
+        let map = self.records().get(name).await?;
+        let Some(record) = Record::read(&map) else {
+            // There is no machine in it.
+            return self.records().delete(name, &DeleteParams::default()).await.map(|_| ());
+        };
+        if record.is_shutting_down() {
+            return Ok(());
+        }
+        let gone = Timestamp::now().checked_add(delay).unwrap_or(Timestamp::MAX);
+        let mut ending = record.shutting_down(gone).config_map(&self.namespace).map_err(kube::Error::SerdeError)?;
+        ending.metadata.resource_version = map.metadata.resource_version;
+        self.records().replace(name, &PostParams::default(), &ending).await?;
+        info!(machine = name, "kwok: shuts down for {} s", delay.as_secs());
+        Ok(())
     }
 
     async fn boot_one(self: Arc<Self>, map: ConfigMap, record: Record, boots: Timestamp) {
@@ -294,10 +313,19 @@ impl CloudProvider for Kwok {
     }
 
     async fn delete(&self, claim: &ClaimKey) -> Result<(), CloudError> {
-        match self.records().delete(&record_name(&claim.uid), &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
+        let name = record_name(&claim.uid);
+        // Faults that can't be read are told where a machine is asked for.
+        let delay = self.behaviour().map_or(self.flags.shutdown_delay, |behaviour| behaviour.shutdown_delay);
+        let seen = self.maps.get(&ObjectRef::new(&name).within(&self.namespace));
+        let shuts_down = seen.and_then(|map| Record::read(&map)).is_some_and(|record| record.is_shutting_down());
+        let asked = match delay.is_zero() && !shuts_down {
+            true => self.records().delete(&name, &DeleteParams::default()).await.map(|_| ()),
+            false => self.shut_down(&name, delay).await,
+        };
+        match asked {
             Err(error) if code(&error) == Some(404) => Err(CloudError::NotFound),
             Err(error) => Err(failed(&error)),
+            Ok(()) => Ok(()),
         }
     }
 

@@ -147,6 +147,9 @@ pub struct KwokArguments {
     /// From launch to the node's first sign of life, where its class says nothing.
     #[arg(long, value_name = "DURATION", value_parser = parse_delay, default_value = "0s", env = "KWOK_BOOT_DELAY", hide_env_values = true)]
     pub kwok_boot_delay: Duration,
+    /// From when a machine's end is asked for until it is gone.
+    #[arg(long, value_name = "DURATION", value_parser = parse_delay, default_value = "0s", env = "KWOK_SHUTDOWN_DELAY", hide_env_values = true)]
+    pub kwok_shutdown_delay: Duration,
     /// Offerings that cannot be had: INSTANCE-TYPE/ZONE/CAPACITY-TYPE, each a name or *; repeatable.
     #[arg(long, value_name = "OFFERING", value_delimiter = ',', env = "KWOK_REFUSE", hide_env_values = true)]
     pub kwok_refuse: Vec<Pattern>,
@@ -396,6 +399,7 @@ async fn work(
         Some(Cloud::Kwok) => {
             let faults = Faults {
                 boot_delay: arguments.kwok.kwok_boot_delay,
+                shutdown_delay: arguments.kwok.kwok_shutdown_delay,
                 refused: arguments.kwok.kwok_refuse.clone(),
                 ..Faults::default()
             };
