@@ -14,13 +14,13 @@ use super::eviction::step;
 /// Evictions that are asked for at once.
 const AT_ONCE: usize = 16;
 
-/// Does the next step of a drain; how many pods it waits for, `None` once there is none.
+/// Does the next step of a drain; how many pods it waits for.
 pub(super) async fn drain(
     node: &Node,
     deadline: Option<Timestamp>,
     context: &Context,
     now: Timestamp,
-) -> Result<Option<usize>, Error> {
+) -> Result<usize, Error> {
     let pods = context.stores.pods_on(&node.name_any());
     let step = step(&pods, deadline, now);
     for (pod, seconds) in &step.delete {
@@ -28,7 +28,7 @@ pub(super) async fn drain(
     }
     let evictions = stream::iter(step.evict).map(|pod| evict(pod, context));
     evictions.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
-    Ok((step.left > 0).then_some(step.left))
+    Ok(step.left)
 }
 
 /// A pod that can't leave now is asked again at the next step.

@@ -7,6 +7,7 @@
 mod deadline;
 mod drain;
 mod eviction;
+mod progress;
 mod volumes;
 
 use std::sync::Arc;
@@ -18,10 +19,13 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 use tracing::info;
 
-use super::conditions::{Conditions, DRAINED, INSTANCE_TERMINATING, Known, VOLUMES_DETACHED};
+use progress::Progress;
+
+use super::conditions::{Conditions, INSTANCE_TERMINATING};
 use super::context::{Context, Error, lock};
 use super::{stores, taints};
 use crate::api::NodeClaim;
@@ -50,14 +54,12 @@ pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, E
         // The node's end comes first: when it is gone, this is called again.
         return Ok(Action::await_change());
     }
-    if !claims_machine_is_gone(claim, context).await? {
-        return Ok(Action::requeue(ASK_AGAIN));
-    }
+    let Some(claim) = end_machine(claim, context).await? else { return Ok(Action::requeue(ASK_AGAIN)) };
     let kept: Vec<&String> = claim.finalizers().iter().filter(|finalizer| *finalizer != labels::TERMINATION).collect();
-    context.patch_claim(claim, json!({"metadata": {"finalizers": kept}})).await?;
+    context.patch_claim(&claim, json!({"metadata": {"finalizers": kept}})).await?;
     lock(&context.pins).release(&claim.name_any());
     lock(&context.disrupting).remove(&claim.name_any());
-    context.metrics.claim_terminated(claim);
+    context.metrics.claim_terminated(&claim);
     info!(claim = claim.name_any(), "gone");
     Ok(Action::await_change())
 }
@@ -99,28 +101,19 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
     let now = context.now();
     let deadline = claim.as_deref().and_then(deadline::of);
     let over = deadline.is_some_and(|deadline| now >= deadline);
-    if let Some(left) = drain::drain(&node, deadline, &context, now).await?
-        && !over
-    {
-        let message = format!("{left} pods are still there");
-        note(claim.as_deref(), &context, DRAINED, Known::Unknown, "Draining", &message).await?;
-        return Ok(Action::requeue(LOOK_AGAIN));
-    }
-    note(claim.as_deref(), &context, DRAINED, Known::True, DRAINED, "").await?;
+    let left = drain::drain(&node, deadline, &context, now).await?;
     let attached = volumes::attached(&node.name_any(), &context.stores, now);
-    if attached > 0 && !over {
-        let message = format!("{attached} volumes are still attached");
-        note(claim.as_deref(), &context, VOLUMES_DETACHED, Known::Unknown, "AwaitingVolumeDetachment", &message)
-            .await?;
+    let progress = Progress::of(left, attached, over);
+    // What is said is written before what can't be taken back: with the node goes the claim.
+    let claim = match claim {
+        Some(claim) => Some(say(&newest(claim, &context), &context, |conditions| progress.tell(conditions)).await?),
+        None => None,
+    };
+    if !matches!(progress, Progress::Done { .. }) {
         return Ok(Action::requeue(LOOK_AGAIN));
     }
-    let (detached, reason) = match attached {
-        0 => (Known::True, VOLUMES_DETACHED),
-        _ => (Known::False, "TerminationGracePeriodElapsed"),
-    };
-    note(claim.as_deref(), &context, VOLUMES_DETACHED, detached, reason, "").await?;
     let gone = match &claim {
-        Some(claim) => claims_machine_is_gone(claim, &context).await?,
+        Some(claim) => end_machine(claim, &context).await?.is_some(),
         None => orphans_machine_is_gone(&node, &context).await?,
     };
     if !gone {
@@ -192,14 +185,18 @@ async fn delete_node(node: &Node, context: &Context) -> Result<(), Error> {
     }
 }
 
-/// Asks for the end of a claim's machine, and says so; whether it is gone.
-async fn claims_machine_is_gone(claim: &NodeClaim, context: &Context) -> Result<bool, Error> {
+/// Asks for the end of a claim's machine, and says so; the claim as it is then, once the machine is gone.
+async fn end_machine(claim: &NodeClaim, context: &Context) -> Result<Option<NodeClaim>, Error> {
     let key = ClaimKey::of(claim);
-    if !asked_to_end(&key, context).await? {
-        return Ok(true);
-    }
-    note(Some(claim), context, INSTANCE_TERMINATING, Known::True, INSTANCE_TERMINATING, "").await?;
-    is_gone(&key, context).await
+    let was_there = asked_to_end(&key, context).await?;
+    // Who asked before may have died before it said so.
+    let launched = was_there || claim.status.as_ref().is_some_and(|status| status.provider_id.is_some());
+    let claim = match launched {
+        true => say(claim, context, |conditions| conditions.achieve(INSTANCE_TERMINATING)).await?,
+        false => claim.clone(),
+    };
+    let gone = !was_there || is_gone(&key, context).await?;
+    Ok(gone.then_some(claim))
 }
 
 /// Asks for the end of a machine; whether there was one.
@@ -229,33 +226,27 @@ async fn orphans_machine_is_gone(node: &Node, context: &Context) -> Result<bool,
     }
 }
 
-/// Sets a condition of a claim that is ending.
-async fn note(
-    claim: Option<&NodeClaim>,
-    context: &Context,
-    kind: &str,
-    known: Known,
-    reason: &str,
-    message: &str,
-) -> Result<(), Error> {
-    // Our own last writing counts, not what a watch has yet to bring.
-    let Some(claim) =
-        claim.and_then(|claim| context.stores.claims.get(&kube::runtime::reflector::ObjectRef::from_obj(claim)))
-    else {
-        return Ok(());
-    };
-    let mut conditions = Conditions::of(&claim, context.now());
-    conditions.set(kind, known, reason, message);
-    if conditions.changed() {
-        let written = context.patch_claim_status(&claim, json!({"conditions": conditions.into_list()})).await;
-        match written {
-            // The next look finds what changed; a condition is not worth a second try now.
-            Err(error) if matches!(error.code(), Some(404 | 409)) => {}
-            Err(error) => return Err(error),
-            Ok(_) => {}
-        }
+/// A claim as it was last seen.
+fn newest(claim: Arc<NodeClaim>, context: &Context) -> Arc<NodeClaim> {
+    let seen = context.stores.claims.get(&ObjectRef::from_obj(&*claim));
+    seen.filter(|seen| seen.metadata.uid == claim.metadata.uid).unwrap_or(claim)
+}
+
+/// Writes the conditions that a step of the end sets, all of them in one request; the claim as it is then.
+///
+/// # Errors
+/// With code 409 where the claim has changed since it was seen: whoever went on would lose what was to be said.
+async fn say(claim: &NodeClaim, context: &Context, tell: impl FnOnce(&mut Conditions)) -> Result<NodeClaim, Error> {
+    let mut conditions = Conditions::of(claim, context.now());
+    tell(&mut conditions);
+    if !conditions.changed() {
+        return Ok(claim.clone());
     }
-    Ok(())
+    match context.patch_claim_status(claim, json!({"conditions": conditions.into_list()})).await {
+        // Somebody took its finalizer away: there is nothing left that could say it.
+        Err(error) if error.code() == Some(404) => Ok(claim.clone()),
+        written => written,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Nodes end in order: pods first, as far as budgets and annotations allow, then the machine, then node and claim.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::json;
 use supercargo::api::NodeClaim;
 
@@ -40,6 +42,69 @@ fn deleting_a_node_or_a_claim_ends_the_machine_and_its_pods_get_another() {
         }
         stage.run_pods(2).await;
         stage.whole(1).await;
+    });
+}
+
+/// What a watch sees of claims until so many are gone: each of those as it was last.
+async fn watch_to_the_end(stage: &Stage, count: usize) -> Vec<NodeClaim> {
+    let claims = stage.all::<NodeClaim>();
+    let params = WatchParams::default().timeout(120);
+    let mut events = Box::pin(claims.watch(&params, "0").await.unwrap());
+    let mut gone = Vec::new();
+    while gone.len() < count {
+        if let WatchEvent::Deleted(claim) = events.try_next().await.unwrap().expect("more claims to go") {
+            gone.push(claim);
+        }
+    }
+    gone
+}
+
+#[test]
+fn a_claim_has_said_all_of_its_end_before_it_is_gone() {
+    run(async |stage| {
+        let controller = stage.sole_controller(&[]);
+        stage.pool("default", json!({})).await;
+        // One to a machine.
+        stage.deployment("inflate", 3, "3", json!({})).await;
+        stage.run_pods(3).await;
+        stage.whole(3).await;
+        let old: BTreeSet<String> = stage.claims().await.iter().map(ResourceExt::name_any).collect();
+        stage.all::<NodeClaim>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        let gone = watch_to_the_end(&stage, 3).await;
+        assert_eq!(gone.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(), old);
+        for claim in gone {
+            for kind in ["Drained", "VolumesDetached", "InstanceTerminating"] {
+                assert_eq!(condition(&claim, kind), "True", "{kind} of {claim:#?}\n{}", controller.log());
+            }
+        }
+        stage.run_pods(3).await;
+        stage.whole(3).await;
+    });
+}
+
+#[test]
+fn a_machine_that_shuts_down_is_waited_for() {
+    run(async |stage| {
+        stage.faults(json!({"shutdownDelay": "8s"})).await;
+        stage.pool("default", json!({})).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        let first = stage.sole_controller(&[]);
+        stage.run_pods(1).await;
+        stage.whole(1).await;
+        stage.scale("inflate", 0).await;
+        let asked = until("the end of the machine to be asked for", async || {
+            (condition(&only_claim(&stage).await, "InstanceTerminating") == "True").then(Instant::now)
+        })
+        .await;
+        assert_eq!((stage.nodes().await.len(), stage.machines().await.len()), (1, 1));
+        // The next controller asks again, which changes nothing.
+        assert!(first.log().contains("shuts down for 8 s"), "{}", first.log());
+        first.kill();
+        let second = stage.sole_controller(&[]);
+        stage.whole(0).await;
+        assert!(asked.elapsed() > Duration::from_secs(6), "{}", second.log());
+        assert!(!second.log().contains("shuts down"), "{}", second.log());
+        stage.made(1).await;
     });
 }
 
