@@ -37,6 +37,17 @@ impl std::fmt::Display for PodKey {
     }
 }
 
+/// A pod as watches have brought it, with what it mounts.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Its volume claims that are there.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// The classes of those that [`class_to_read`] names one for.
+    pub classes: Vec<StorageClass>,
+}
+
 /// What came of trying to bind a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -52,27 +63,26 @@ pub enum Attempt {
 
 /// Reads the pod and what it mounts, and binds it to the node if it is ours to bind and waits for nothing else.
 ///
-/// A pod that a watch has brought (`seen`) is not read first, which halves the requests: the API server itself refuses one
-/// that was bound or deleted meanwhile (409). Then it is read, and one of another uid is not bound.
+/// A pod that watches have brought with what it mounts (`seen`) is not read first: the API server itself refuses one that was
+/// bound or deleted meanwhile (409). Then all of it is read, and one of another uid is not bound.
 ///
 /// Claims that wait for a node are told of this one. If someone is quicker, their binding stands: the API server answers
 /// 409, and the pod is read again to see whose it was.
 ///
 /// # Errors
 /// If the API server refuses or does not answer.
-pub async fn attempt(client: &Client, key: &PodKey, node: &str, mut seen: Option<Arc<Pod>>) -> kube::Result<Attempt> {
+pub async fn attempt(client: &Client, key: &PodKey, node: &str, mut seen: Option<Seen>) -> kube::Result<Attempt> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
-    let planned = seen.as_ref().and_then(|pod| pod.metadata.uid.clone());
+    let planned = seen.as_ref().and_then(|seen| seen.pod.metadata.uid.clone());
     let mut conflicts = 0;
     loop {
-        let pod = match seen.take() {
-            Some(pod) => pod,
+        let Seen { pod, claims, classes } = match seen.take() {
+            Some(seen) => seen,
             None => match pods.get_opt(&key.name).await? {
-                Some(pod) if planned.is_none() || pod.metadata.uid == planned => Arc::new(pod),
+                Some(pod) if planned.is_none() || pod.metadata.uid == planned => with_mounts(client, key, pod).await?,
                 _ => return Ok(Attempt::Gone),
             },
         };
-        let (claims, classes) = mounted(client, key, &pod).await?;
         match may_be_bound(&pod, node, &claims, &classes) {
             Err(Reason::Bound(place)) if place == node => return Ok(Attempt::Bound),
             Err(reason) => return Ok(Attempt::Left(reason)),
@@ -109,27 +119,27 @@ pub async fn attempt(client: &Client, key: &PodKey, node: &str, mut seen: Option
     }
 }
 
-/// The claims of a pod that are there, and the classes of those without a volume.
-async fn mounted(
-    client: &Client,
-    key: &PodKey,
-    pod: &Pod,
-) -> kube::Result<(Vec<PersistentVolumeClaim>, Vec<StorageClass>)> {
+/// The class that a claim without a volume names: what becomes of it is the class's affair.
+pub fn class_to_read(claim: &PersistentVolumeClaim) -> Option<&str> {
+    let spec = claim.spec.as_ref()?;
+    spec.storage_class_name.as_deref().filter(|_| spec.volume_name.is_none())
+}
+
+/// A pod with what it mounts, from the API server.
+async fn with_mounts(client: &Client, key: &PodKey, pod: Pod) -> kube::Result<Seen> {
     let known: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &key.namespace);
     let mut claims = Vec::new();
     let mut classes: Vec<StorageClass> = Vec::new();
-    for name in claims_of(pod) {
+    for name in claims_of(&pod) {
         let Some(claim) = known.get_opt(&name).await? else { continue };
-        let spec = claim.spec.as_ref();
-        let has_volume = spec.is_some_and(|spec| spec.volume_name.is_some());
-        if let Some(class) = spec.and_then(|spec| spec.storage_class_name.as_deref()).filter(|_| !has_volume)
+        if let Some(class) = class_to_read(&claim)
             && !classes.iter().any(|known| known.metadata.name.as_deref() == Some(class))
         {
             classes.extend(Api::<StorageClass>::all(client.clone()).get_opt(class).await?);
         }
         claims.push(claim);
     }
-    Ok((claims, classes))
+    Ok(Seen { pod: Arc::new(pod), claims, classes })
 }
 
 /// Tells the provisioner of a claim's class which node its volume is for, unless kube-scheduler was quicker.

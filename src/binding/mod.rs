@@ -12,6 +12,6 @@ mod act;
 mod hold;
 mod rules;
 
-pub use act::{Attempt, PodKey, attempt, nominate};
+pub use act::{Attempt, PodKey, Seen, attempt, class_to_read, nominate};
 pub use hold::{Fate, Hold, Report, TAINT, bind_all, lift, taint};
 pub use rules::{Reason, SELECTED_NODE, claims_of, may_be_bound};

@@ -4,6 +4,7 @@
 //! bound, or nominated, and the taint is lifted. How long it may be held is counted from when the claim found its node,
 //! which the claim itself tells: so a controller that was started again, and knows of no plan, opens it in time as well.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +12,17 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use tracing::{debug, info, warn};
 
 use super::super::conditions::{self, REGISTERED};
 use super::super::context::{Context, Error, lock};
 use super::super::settings::Bind;
+use super::super::stores::Stores;
 use super::super::taints;
 use super::Place;
 use crate::api::NodeClaim;
-use crate::binding::{self, Attempt, PodKey};
+use crate::binding::{self, Attempt, PodKey, Seen};
 
 /// Pods of one node that are bound at once.
 const AT_ONCE: usize = 16;
@@ -86,7 +89,10 @@ pub async fn serve(
         .map(|(key, pod)| async {
             let uid = pod.uid();
             let outcome = match settings.bind {
-                Bind::Planned => binding::attempt(&context.client, &key, &node.name_any(), Some(pod)).await,
+                Bind::Planned => {
+                    let seen = with_mounts(pod, &context.stores);
+                    binding::attempt(&context.client, &key, &node.name_any(), Some(seen)).await
+                }
                 // The scheduler's turn comes when the node is open.
                 Bind::Nominate | Bind::Off => {
                     binding::nominate(&context.client, &key, &node.name_any()).await.map(|()| Attempt::Bound)
@@ -124,6 +130,18 @@ pub async fn serve(
     let company = self::left(claim, COMPANY.min(settings.bind_deadline), now);
     let waits = settings.bind == Bind::Planned && lock(&context.pins).has_others_to_bind(&claim.name_any());
     Ok((waits && !company.is_zero()).then(|| PAUSE.min(company)))
+}
+
+/// A pod with what it mounts, as the watches have brought it.
+fn with_mounts(pod: Arc<Pod>, stores: &Stores) -> Seen {
+    let namespace = pod.namespace().unwrap_or_default();
+    let claims = binding::claims_of(&pod).into_iter();
+    let claims = claims.filter_map(|name| stores.volume_claims.get(&ObjectRef::new(&name).within(&namespace)));
+    let claims: Vec<_> = claims.map(Arc::unwrap_or_clone).collect();
+    let classes: BTreeSet<&str> = claims.iter().filter_map(binding::class_to_read).collect();
+    let classes = classes.into_iter().filter_map(|name| stores.storage_classes.get(&ObjectRef::new(name)));
+    let classes = classes.map(Arc::unwrap_or_clone).collect();
+    Seen { pod, claims, classes }
 }
 
 #[cfg(test)]

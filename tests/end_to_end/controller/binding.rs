@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -195,24 +195,76 @@ fn kube_scheduler_is_told_of_the_plan_if_it_is_to_decide() {
     });
 }
 
+/// Requests of the controller to read one volume claim, storage class or pod.
+fn reads(stage: &Stage) -> Vec<Value> {
+    let mut log = stage.requests("admin");
+    log.retain(|event| {
+        let resource = event["objectRef"]["resource"].as_str().unwrap_or_default();
+        event["verb"] == "get" && ["persistentvolumeclaims", "storageclasses", "pods"].contains(&resource)
+    });
+    log
+}
+
+/// A claim `data` of a class that waits for a node, and a Deployment `stateful` of one pod that mounts it.
+async fn stateful(stage: &Stage) {
+    let class = json!({
+        "metadata": {"name": "slow"}, "provisioner": "example.com/nobody", "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    stage.create(&stage.all::<StorageClass>(), class).await;
+    let claim = json!({
+        "metadata": {"name": "data"},
+        "spec": {
+            "storageClassName": "slow", "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    });
+    stage.create(&Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone()), claim).await;
+    let volume = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    stage.deployment("stateful", 1, "1200m", json!({"spec": {"volumes": volume}})).await;
+}
+
+#[test]
+fn a_pod_is_bound_when_its_volume_is_made_and_nothing_is_asked_meanwhile() {
+    run(async |stage| {
+        stateful(&stage).await;
+        stage.pool("default", json!({})).await;
+        let controller = stage.sole_controller(&[]);
+        let claims = Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone());
+        let (uid, node) = until("the claim to be told of its node", async || {
+            let claim = claims.list(&ListParams::default()).await.unwrap().items.remove(0);
+            let node = claim.annotations().get("volume.kubernetes.io/selected-node").cloned();
+            Some((claim.uid()?, node?))
+        })
+        .await;
+        // So long as it takes to make a volume.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(is_held(&stage.nodes().await[0]), "{}", controller.log());
+        let volume = json!({"metadata": {"name": "made"}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "slow",
+            "claimRef": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": "data", "uid": uid,
+            },
+            "csi": {"driver": "example.com", "volumeHandle": "made"},
+        }});
+        stage.create(&stage.all::<PersistentVolume>(), volume).await;
+        stage.run_pods(1).await;
+        assert_eq!(stage.running().await, [node]);
+        stage.whole(1).await;
+        metric(&controller, "supercargo_pods_bound_as_planned_total 1").await;
+        until("the binding in the audit log", async || {
+            (requests(&stage, "create", "binding").len() == 1).then_some(())
+        })
+        .await;
+        let reads = reads(&stage);
+        assert!(reads.is_empty(), "{reads:#?}");
+    });
+}
+
 /// A volume that nobody makes keeps a node closed; the controller is killed, and the next one knows of no plan.
 #[test]
 fn a_node_that_a_killed_controller_holds_is_opened_by_the_next() {
     run(async |stage| {
-        let class = json!({
-            "metadata": {"name": "never"}, "provisioner": "example.com/nobody", "volumeBindingMode": "WaitForFirstConsumer",
-        });
-        stage.create(&stage.all::<StorageClass>(), class).await;
-        let claim = json!({
-            "metadata": {"name": "data"},
-            "spec": {
-                "storageClassName": "never", "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}},
-            },
-        });
-        stage.create(&Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone()), claim).await;
-        let volume = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
-        stage.deployment("stateful", 1, "1200m", json!({"spec": {"volumes": volume}})).await;
+        stateful(&stage).await;
         stage.deployment("plain", 2, "1200m", json!({})).await;
         stage.pool("default", json!({})).await;
         let first = stage.sole_controller(&[]);
