@@ -26,6 +26,9 @@ pub const VOLUMES_DETACHED: &str = "VolumesDetached";
 /// The machine's end was asked for.
 pub const INSTANCE_TERMINATING: &str = "InstanceTerminating";
 
+/// Why the node is disrupted by us: the condition's reason is that of the disruption (`Drifted`).
+pub const DISRUPTION_REASON: &str = "DisruptionReason";
+
 /// What [`READY`] is made of, in the order of life.
 pub const LIFE: [&str; 3] = [LAUNCHED, REGISTERED, INITIALIZED];
 

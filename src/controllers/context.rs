@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use supercargo_models::solver::Memory;
 use tracing::{debug, warn};
 
+use super::conditions::{Conditions, DISRUPTION_REASON, Known};
 use super::events::Told;
 use super::overlays::Market;
 use super::pods::PodEvents;
@@ -26,6 +28,8 @@ use crate::telemetry::Metrics;
 
 /// The first pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// How often a claim is read again because it has changed.
+const CONFLICTS: u32 = 3;
 /// The pause after someone else was quicker: our view of the object is about to be renewed.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -162,6 +166,39 @@ impl Context {
     pub async fn delete_claim(&self, claim: &NodeClaim, reason: &str) -> Result<(), Error> {
         if self.end_claim(claim).await? {
             self.metrics.claim_disrupted(claim, reason);
+        }
+        Ok(())
+    }
+
+    /// Asks for the end of a claim that we disrupt, for a reason of the API (`Drifted`), which its condition `DisruptionReason`
+    /// tells from then on. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// If the API server fails.
+    pub async fn disrupt_claim(&self, claim: &NodeClaim, reason: &str) -> Result<(), Error> {
+        if claim.metadata.deletion_timestamp.is_none() {
+            self.say_why(claim, reason).await?;
+        }
+        self.delete_claim(claim, &reason.to_lowercase()).await
+    }
+
+    async fn say_why(&self, claim: &NodeClaim, reason: &str) -> Result<(), Error> {
+        let mut newest = self.stores.claims.get(&ObjectRef::from_obj(claim));
+        let mut conflicts = 0;
+        while let Some(seen) = newest.filter(|seen| seen.metadata.uid == claim.metadata.uid) {
+            let mut conditions = Conditions::of(&seen, self.now());
+            conditions.set(DISRUPTION_REASON, Known::True, reason, reason);
+            if !conditions.changed() {
+                break;
+            }
+            match self.patch_claim_status(&seen, json!({"conditions": conditions.into_list()})).await {
+                Err(error) if error.code() == Some(404) => break,
+                // Much is written about claims that rest; the watch may not have brought it yet.
+                Err(error) if error.code() == Some(409) && conflicts < CONFLICTS => conflicts += 1,
+                Err(error) => return Err(error),
+                Ok(_) => break,
+            }
+            newest = self.claims().get_opt(&claim.name_any()).await?.map(Arc::new);
         }
         Ok(())
     }

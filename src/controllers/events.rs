@@ -57,7 +57,9 @@ impl Told {
             // Whatever it says: the figures in its note may change with every plan.
             "FailedScheduling" => (Duration::from_secs(5 * 60), ""),
             "NodeRepairBlocked" => (Duration::from_secs(15 * 60), ""),
-            "Nominated" => (SOON, ""),
+            "Nominated" | "Disrupted" => (SOON, ""),
+            // How many pods are left changes with every look; which of them can't be evicted does not.
+            "FailedDraining" if !note.contains("Pod=") => (SOON, ""),
             _ => (SOON, note),
         };
         let key = (uid.to_owned(), format!("{reason} {same}"));
@@ -117,6 +119,12 @@ mod tests {
         assert!(tell("a", "FailedScheduling", "3 pods wait", 0));
         assert!(!tell("a", "FailedScheduling", "4 pods wait", 299));
         assert!(tell("a", "FailedScheduling", "4 pods wait", 300));
+        assert!(tell("a", "FailedDraining", "Failed to drain node, 3 pods are waiting to be evicted", 0));
+        assert!(!tell("a", "FailedDraining", "Failed to drain node, 2 pods are waiting to be evicted", 1));
+        for (pod, second, expected) in [("web-1", 1, true), ("web-2", 2, true), ("web-1", 3, false)] {
+            let note = format!("Failed to drain node, evicting pod violates a PDB (Pod=shop/{pod})");
+            assert_eq!(tell("a", "FailedDraining", &note, second), expected);
+        }
     }
 
     #[test]

@@ -91,7 +91,8 @@ pub fn is_drainable(pod: &Pod, now: Timestamp) -> bool {
     !is_mirror(pod) && !tolerates_disruption(pod) && !is_ended(pod) && !is_stuck(pod, now)
 }
 
-fn is_ended(pod: &Pod) -> bool {
+/// Whether a pod has run to its end.
+pub fn is_ended(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 

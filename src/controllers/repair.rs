@@ -88,7 +88,7 @@ async fn repair(
     info!(claim = claim.name_any(), node = node.name_any(), "unhealthy: {}: ended", sickness.condition);
     let claim = termination::set_overdue(claim, context).await?;
     if !ends {
-        context.delete_claim(&claim, "unhealthy").await?;
+        context.disrupt_claim(&claim, "Unhealthy").await?;
         context.metrics.claim_unhealthy(&claim, sickness.condition);
     }
     Ok(())

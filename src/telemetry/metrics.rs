@@ -25,15 +25,19 @@ use prometheus_client::registry::Registry;
 use supercargo_models::kubernetes::quantity;
 use supercargo_models::plan::Plan;
 
+use super::ends::Ends;
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
 
-type Labels = Vec<(&'static str, String)>;
+/// Names and values of a metric's labels.
+pub(super) type Labels = Vec<(&'static str, String)>;
 type Float = Gauge<f64, AtomicU64>;
 
 /// All counters.
 pub struct Metrics {
     registry: Registry,
+    /// What is counted of ends.
+    pub ends: Ends,
     claims_created: Family<Labels, Counter>,
     claims_launched: Family<Labels, Counter>,
     nodes_created: Family<Labels, Counter>,
@@ -76,6 +80,7 @@ impl Default for Metrics {
         let mut registry = Registry::default();
         let mut metrics = Metrics {
             registry: Registry::default(),
+            ends: Ends::default(),
             claims_created: Family::default(),
             claims_launched: Family::default(),
             nodes_created: Family::default(),
@@ -107,6 +112,7 @@ impl Default for Metrics {
             leader: Gauge::default(),
         };
         let all = &metrics;
+        all.ends.register(&mut registry);
         registry.register("karpenter_nodeclaims_created", "Claims made", all.claims_created.clone());
         registry.register("supercargo_nodeclaims_launched", "Machines launched", all.claims_launched.clone());
         registry.register("karpenter_nodes_created", "Nodes that joined", all.nodes_created.clone());
@@ -330,7 +336,8 @@ impl Metrics {
     }
 }
 
-fn pool_label<K: ResourceExt>(object: &K) -> (&'static str, String) {
+/// The pool that an object belongs to; empty where it belongs to none.
+pub(super) fn pool_label<K: ResourceExt>(object: &K) -> (&'static str, String) {
     ("nodepool", object.labels().get(labels::NODE_POOL).cloned().unwrap_or_default())
 }
 

@@ -1,5 +1,6 @@
 //! What the controller tells of itself: metrics, health, logs.
 
+mod ends;
 mod health;
 mod logs;
 mod metrics;

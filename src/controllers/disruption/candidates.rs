@@ -176,7 +176,7 @@ async fn close_and_end(
     }
     let word = reason.to_lowercase();
     info!(claim = claim.name_any(), node = node.name_any(), "{word}: taken away");
-    context.delete_claim(claim, &word).await?;
+    context.disrupt_claim(claim, reason).await?;
     let note = format!("Disrupting Node: {reason}");
     context.tell(&**node, EventType::Normal, "DisruptionTerminating", note.clone()).await;
     context.tell(&**claim, EventType::Normal, "DisruptionTerminating", note).await;

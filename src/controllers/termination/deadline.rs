@@ -1,7 +1,8 @@
 //! How long a drain may take: a claim's `terminationGracePeriod`, counted from when its end was asked for, or no longer.
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::runtime::events::EventType;
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::super::context::{Context, Error};
@@ -30,6 +31,12 @@ pub async fn set_overdue(claim: &NodeClaim, context: &Context) -> Result<NodeCla
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let patch = json!({"metadata": {"annotations": {labels::TERMINATION_TIME: whole.to_string()}}});
     context.patch_claim(claim, patch).await
+}
+
+/// Says when the drain of a claim's node is over, about the claim or the node, in Karpenter's words.
+pub(super) async fn tell<K: Resource<DynamicType = ()>>(object: &K, deadline: Timestamp, context: &Context) {
+    let note = format!("All pods will be deleted by {deadline}");
+    context.tell(object, EventType::Warning, "TerminationGracePeriodExpiring", note).await;
 }
 
 /// The deadline of a claim that ends, where it has one and it is not written down yet.

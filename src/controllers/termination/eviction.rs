@@ -16,7 +16,7 @@ pub(super) struct Step<'a> {
     /// Pods to evict, as far as their disruption budgets allow.
     pub evict: Vec<&'a Pod>,
     /// Pods to delete without asking, each with the seconds it gets: the deadline comes before their grace period is over.
-    pub delete: Vec<(&'a Pod, i64)>,
+    pub delete: Vec<(&'a Pod, u32)>,
     /// Pods that the drain waits for.
     pub left: usize,
 }
@@ -50,18 +50,22 @@ fn group(pod: &Pod) -> u8 {
     2 * u8::from(critical) + u8::from(pods::is_daemon(pod))
 }
 
+/// The seconds that a pod has to end in once it is asked to.
+pub(super) fn grace(pod: &Pod) -> i64 {
+    pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(GRACE)
+}
+
 /// The seconds that are left to a pod whose grace period would end after the deadline; `None` where there is time, or its
-/// end comes in time already.
-fn overdue(pod: &Pod, deadline: Timestamp, now: Timestamp) -> Option<i64> {
-    let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(GRACE);
+/// end comes in time already. At least one, as Karpenter has it: with none the pod would be forgotten while it runs.
+fn overdue(pod: &Pod, deadline: Timestamp, now: Timestamp) -> Option<u32> {
     if let Some(due) = &pod.metadata.deletion_timestamp
         && due.0 <= deadline
     {
         return None;
     }
     let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    (left <= grace).then(|| i64::try_from(left.as_secs()).unwrap_or(i64::MAX))
+    let grace = Duration::from_secs(u64::try_from(grace(pod)).unwrap_or(0));
+    (left <= grace).then(|| u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1))
 }
 
 #[cfg(test)]
@@ -131,6 +135,17 @@ mod tests {
         let late = step(&all, Some(at(100)), at(95));
         assert_eq!(late.delete.len(), 1);
         assert_eq!(late.delete[0].1, 5);
+        assert_eq!(step(&all, Some(at(100)), at(101)).delete[0].1, 1);
+    }
+
+    #[test]
+    fn whose_grace_period_would_be_cut_short_goes_ahead_of_its_turn() {
+        let mut slow = pod("slow", "DaemonSet", "system-node-critical");
+        slow.spec.as_mut().unwrap().termination_grace_period_seconds = Some(60);
+        let all = [Arc::new(slow), Arc::new(pod("web", "ReplicaSet", ""))];
+        let step = step(&all, Some(at(100)), at(40));
+        assert_eq!(step.delete.iter().map(|(pod, seconds)| (grace(pod), *seconds)).collect::<Vec<_>>(), [(60, 60)]);
+        assert_eq!(names(&step.evict), ["web"]);
     }
 
     #[test]

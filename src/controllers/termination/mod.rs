@@ -19,13 +19,15 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 use tracing::info;
 
+use drain::Drain;
 use progress::Progress;
 
-use super::conditions::{Conditions, INSTANCE_TERMINATING};
+use super::conditions::{self, Conditions, DISRUPTION_REASON, DRAINED, INSTANCE_TERMINATING};
 use super::context::{Context, Error, lock};
 use super::{stores, taints};
 use crate::api::NodeClaim;
@@ -45,6 +47,7 @@ pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, E
     if let Some(time) = deadline::missing(claim) {
         let patch = json!({"metadata": {"annotations": {labels::TERMINATION_TIME: time.to_string()}}});
         context.patch_claim(claim, patch).await?;
+        deadline::tell(claim, time, context).await;
         return Ok(Action::await_change());
     }
     if let Some(node) = context.stores.node_of(claim) {
@@ -60,6 +63,8 @@ pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, E
     lock(&context.pins).release(&claim.name_any());
     lock(&context.disrupting).remove(&claim.name_any());
     context.metrics.claim_terminated(&claim);
+    let asked = conditions::true_since(&claim, INSTANCE_TERMINATING);
+    context.metrics.ends.claim_gone(&claim, asked, context.now());
     info!(claim = claim.name_any(), "gone");
     Ok(Action::await_change())
 }
@@ -101,12 +106,19 @@ pub async fn reconcile_node(node: Arc<Node>, context: Arc<Context>) -> Result<Ac
     let now = context.now();
     let deadline = claim.as_deref().and_then(deadline::of);
     let over = deadline.is_some_and(|deadline| now >= deadline);
-    let left = drain::drain(&node, deadline, &context, now).await?;
+    if let Some(deadline) = deadline {
+        deadline::tell(&*node, deadline, &context).await;
+    }
+    let left = Drain { node: &node, claim: claim.as_deref(), deadline, context: &context }.step(now).await?;
     let attached = volumes::attached(&node.name_any(), &context.stores, now);
-    let progress = Progress::of(left, attached, over);
+    let progress = Progress::of(left, attached.len(), over);
+    if progress == Progress::Detaching {
+        let note = format!("Awaiting deletion of bound volumeattachments ({})", volumes::list(&attached));
+        context.tell(&*node, EventType::Normal, "AwaitingVolumeDetachment", note).await;
+    }
     // What is said is written before what can't be taken back: with the node goes the claim.
     let claim = match claim {
-        Some(claim) => Some(say(&newest(claim, &context), &context, |conditions| progress.tell(conditions)).await?),
+        Some(claim) => Some(say_progress(&newest(claim, &context), progress, &context).await?),
         None => None,
     };
     if !matches!(progress, Progress::Done { .. }) {
@@ -137,6 +149,7 @@ async fn node_is_gone(node: &Node, context: &Context) -> Result<Action, Error> {
     context.patch_node(node, json!({"metadata": {"finalizers": kept}})).await?;
     context.pod_events.forget(&node.name_any());
     context.metrics.node_terminated(node);
+    context.metrics.ends.node_gone(node, context.now());
     info!(node = node.name_any(), "gone");
     Ok(Action::await_change())
 }
@@ -153,7 +166,8 @@ async fn keep(node: &Node, claim: Option<&NodeClaim>, context: &Context) -> Resu
             && !lock(&context.disrupting).contains(&claim.name_any())
             && context.stores.replacements_of(claim).is_empty()
     });
-    if stale {
+    if let (true, Some(claim)) = (stale, claim) {
+        say(claim, context, |conditions| conditions.clear(DISRUPTION_REASON)).await?;
         let patch = json!({"spec": {"taints": taints::without(there, labels::DISRUPTED)}});
         context.patch_node(node, patch).await?;
     }
@@ -230,6 +244,15 @@ async fn orphans_machine_is_gone(node: &Node, context: &Context) -> Result<bool,
 fn newest(claim: Arc<NodeClaim>, context: &Context) -> Arc<NodeClaim> {
     let seen = context.stores.claims.get(&ObjectRef::from_obj(&*claim));
     seen.filter(|seen| seen.metadata.uid == claim.metadata.uid).unwrap_or(claim)
+}
+
+/// Writes how far the end of a claim's node has come; the claim as it is then.
+async fn say_progress(claim: &NodeClaim, progress: Progress, context: &Context) -> Result<NodeClaim, Error> {
+    let told = say(claim, context, |conditions| progress.tell(conditions)).await?;
+    if !conditions::is_true(claim, DRAINED) && conditions::is_true(&told, DRAINED) {
+        context.metrics.ends.node_drained(&told);
+    }
+    Ok(told)
 }
 
 /// Writes the conditions that a step of the end sets, all of them in one request; the claim as it is then.

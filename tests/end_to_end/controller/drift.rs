@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use supercargo::api::NodeClaim;
 
-use super::stage::{Stage, TYPE, condition, either_type, label, run, told};
+use super::stage::{Stage, TYPE, condition, either_type, label, run, told, told_that};
 use crate::fixture::until;
 
 /// Changes a pool's spec.
@@ -94,6 +94,7 @@ fn a_changed_label_replaces_the_nodes_of_a_pool_one_after_another() {
         }
         assert!(stage.claims().await.iter().all(|claim| drift(claim).is_empty()));
         told(&stage, "DisruptionTerminating").await;
+        told_that(&stage, "Evicted", "Evicted pod: Drifted").await;
         assert_eq!(controller.log().matches("drifted: taken away").count(), 3, "{}", controller.log());
     });
 }

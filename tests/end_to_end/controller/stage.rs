@@ -6,11 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -252,6 +253,20 @@ impl Stage {
         until(&format!("{count} pods to run"), async || (self.running().await.len() == count).then_some(())).await;
     }
 
+    /// Watches claims until so many are gone: each of those as it was last.
+    pub async fn watch_to_the_end(&self, count: usize) -> Vec<NodeClaim> {
+        let claims = self.all::<NodeClaim>();
+        let params = WatchParams::default().timeout(120);
+        let mut events = Box::pin(claims.watch(&params, "0").await.unwrap());
+        let mut gone = Vec::new();
+        while gone.len() < count {
+            if let WatchEvent::Deleted(claim) = events.try_next().await.unwrap().expect("more claims to go") {
+                gone.push(claim);
+            }
+        }
+        gone
+    }
+
     /// Waits until there are exactly so many claims, all ready, and as many nodes and machines.
     pub async fn whole(&self, count: usize) {
         until(&format!("{count} claims, nodes and machines"), async || {
@@ -286,6 +301,20 @@ pub async fn told_that(stage: &Stage, reason: &str, words: &str) -> String {
         of_reason.filter_map(|event| event.note).find(|note| note.contains(words))
     })
     .await
+}
+
+/// Kinds of the objects that events with this reason and words are about, in their order.
+pub async fn told_about(stage: &Stage, reason: &str, words: &str) -> Vec<String> {
+    told_that(stage, reason, words).await;
+    let events: Api<Event> = Api::default_namespaced(stage.client.clone());
+    let mut events = events.list(&ListParams::default()).await.unwrap().items;
+    events.retain(|event| {
+        event.reason.as_deref() == Some(reason) && event.note.as_ref().is_some_and(|note| note.contains(words))
+    });
+    let mut kinds: Vec<String> = events.into_iter().filter_map(|event| event.regarding?.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
 }
 
 /// The status of a claim's condition; empty where it has none.

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use supercargo::api::NodeClaim;
 
-use super::stage::{Stage, condition, run};
+use super::operation::get;
+use super::stage::{Stage, condition, run, told_about, told_that};
 use crate::fixture::until;
 
 async fn only_claim(stage: &Stage) -> NodeClaim {
@@ -45,20 +46,6 @@ fn deleting_a_node_or_a_claim_ends_the_machine_and_its_pods_get_another() {
     });
 }
 
-/// What a watch sees of claims until so many are gone: each of those as it was last.
-async fn watch_to_the_end(stage: &Stage, count: usize) -> Vec<NodeClaim> {
-    let claims = stage.all::<NodeClaim>();
-    let params = WatchParams::default().timeout(120);
-    let mut events = Box::pin(claims.watch(&params, "0").await.unwrap());
-    let mut gone = Vec::new();
-    while gone.len() < count {
-        if let WatchEvent::Deleted(claim) = events.try_next().await.unwrap().expect("more claims to go") {
-            gone.push(claim);
-        }
-    }
-    gone
-}
-
 #[test]
 fn a_claim_has_said_all_of_its_end_before_it_is_gone() {
     run(async |stage| {
@@ -70,7 +57,7 @@ fn a_claim_has_said_all_of_its_end_before_it_is_gone() {
         stage.whole(3).await;
         let old: BTreeSet<String> = stage.claims().await.iter().map(ResourceExt::name_any).collect();
         stage.all::<NodeClaim>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-        let gone = watch_to_the_end(&stage, 3).await;
+        let gone = stage.watch_to_the_end(3).await;
         assert_eq!(gone.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(), old);
         for claim in gone {
             for kind in ["Drained", "VolumesDetached", "InstanceTerminating"] {
@@ -79,6 +66,79 @@ fn a_claim_has_said_all_of_its_end_before_it_is_gone() {
         }
         stage.run_pods(3).await;
         stage.whole(3).await;
+        told_that(&stage, "Evicted", "Evicted pod: Forceful Termination").await;
+        let metrics = controller.address("/metrics").await;
+        for line in [
+            "karpenter_nodes_drained_total{nodepool=\"default\"} 3",
+            "karpenter_pods_drained_total{reason=\"Forceful Termination\"} 3",
+            "karpenter_nodes_termination_duration_seconds_count{nodepool=\"default\"} 3",
+            "karpenter_nodes_lifetime_duration_seconds_count{nodepool=\"default\"} 3",
+            "karpenter_nodeclaims_termination_duration_seconds_count{nodepool=\"default\"} 3",
+            "karpenter_nodeclaims_instance_termination_duration_seconds_count{nodepool=\"default\"} 3",
+        ] {
+            let told = get(&metrics, "/metrics");
+            assert!(told.lines().any(|one| one == line), "{line} is not in\n{told}");
+        }
+    });
+}
+
+/// Pods of a Deployment on a node.
+async fn pods_of(stage: &Stage, name: &str, node: &str) -> Vec<Pod> {
+    let of_node = ListParams::default().labels(&format!("app={name}")).fields(&format!("spec.nodeName={node}"));
+    stage.pods().list(&of_node).await.unwrap().items
+}
+
+#[test]
+fn pods_are_deleted_so_early_that_they_get_their_time_whatever_forbids_it() {
+    run(async |stage| {
+        stage.pool("default", json!({"template": {"spec": {"terminationGracePeriod": "20s"}}})).await;
+        let slow = json!({"terminationGracePeriodSeconds": 12});
+        let annotations = json!({"annotations": {"karpenter.sh/do-not-disrupt": "true"}});
+        stage.deployment("guarded", 1, "1200m", json!({"spec": slow})).await;
+        stage.deployment("stubborn", 1, "1200m", json!({"spec": slow, "metadata": annotations})).await;
+        stage.deployment("quick", 1, "1200m", json!({})).await;
+        for name in ["guarded", "quick"] {
+            let selector = json!({"matchLabels": {"app": name}});
+            stage.disruption_budget(name, json!({"minAvailable": 1, "selector": selector})).await;
+        }
+        let controller = stage.sole_controller(&[]);
+        stage.run_pods(3).await;
+        stage.whole(1).await;
+        let name = only_claim(&stage).await.name_any();
+        stage.all::<NodeClaim>().delete(&name, &DeleteParams::default()).await.unwrap();
+        let slow = until("the slow pods to be deleted", async || {
+            let both = [pods_of(&stage, "guarded", &name).await, pods_of(&stage, "stubborn", &name).await].concat();
+            let deleted = both.iter().all(|pod| pod.metadata.deletion_timestamp.is_some());
+            (both.len() == 2 && deleted).then_some(both)
+        })
+        .await;
+        // Who needs no time is left alone until there is none.
+        let quick = pods_of(&stage, "quick", &name).await;
+        assert!(quick.len() == 1 && quick[0].metadata.deletion_timestamp.is_none(), "{}", controller.log());
+        let claim = stage.all::<NodeClaim>().get(&name).await.unwrap();
+        let deadline = claim.annotations()["karpenter.sh/nodeclaim-termination-timestamp"].clone();
+        let due: Timestamp = deadline.parse().unwrap();
+        for pod in slow {
+            let grace = pod.metadata.deletion_grace_period_seconds.unwrap();
+            let end = pod.metadata.deletion_timestamp.unwrap().0;
+            assert!((9..=12).contains(&grace), "{grace} s of 12");
+            assert!(end <= due && due.duration_since(end).as_secs() <= 3, "{end} before {due}");
+        }
+        until("the old claim to go", async || {
+            stage.all::<NodeClaim>().get_opt(&name).await.unwrap().is_none().then_some(())
+        })
+        .await;
+        assert_eq!(told_about(&stage, "Disrupted", "of its 12 terminationGracePeriodSeconds").await, ["Pod"]);
+        assert_eq!(told_about(&stage, "Disrupted", "1 seconds of its 0 ").await, ["Pod"]);
+        for pod in ["guarded", "quick"] {
+            let words = format!("evicting pod violates a PDB (Pod=default/{pod}-");
+            assert_eq!(told_about(&stage, "FailedDraining", &words).await, ["Node"]);
+        }
+        told_that(&stage, "FailedDraining", "3 pods are waiting to be evicted").await;
+        let words = format!("All pods will be deleted by {deadline}");
+        assert_eq!(told_about(&stage, "TerminationGracePeriodExpiring", &words).await, ["Node", "NodeClaim"]);
+        stage.run_pods(3).await;
+        stage.whole(1).await;
     });
 }
 

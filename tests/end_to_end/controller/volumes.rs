@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use supercargo::api::NodeClaim;
 
-use super::stage::{Stage, condition, run};
+use super::stage::{Stage, condition, run, told_about};
 use crate::fixture::until;
 
 /// A node with one pod; its claim's name.
@@ -39,6 +39,8 @@ fn a_machine_ends_once_its_volumes_are_detached() {
         })
         .await;
         assert_eq!((stage.nodes().await.len(), stage.machines().await.len()), (1, 1));
+        let words = "Awaiting deletion of bound volumeattachments (held)";
+        assert_eq!(told_about(&stage, "AwaitingVolumeDetachment", words).await, ["Node"]);
         stage.all::<VolumeAttachment>().delete("held", &DeleteParams::default()).await.unwrap();
         stage.whole(0).await;
     });
@@ -52,6 +54,9 @@ fn after_its_grace_period_a_machine_ends_with_its_volumes() {
         let name = one_node(&stage, grace, json!({})).await;
         attach(&stage, &name).await;
         stage.scale("inflate", 0).await;
+        let claim = stage.watch_to_the_end(1).await.remove(0);
+        let said = ["Drained", "VolumesDetached", "InstanceTerminating"].map(|kind| condition(&claim, kind));
+        assert_eq!(said, ["True", "False", "True"]);
         stage.whole(0).await;
         assert!(stage.all::<VolumeAttachment>().get_opt("held").await.unwrap().is_some());
     });
