@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use tracing::debug;
@@ -77,12 +78,24 @@ impl Told {
 impl Context {
     /// Publishes an event about an object, unless it was told of late; one that can't be published is only logged.
     pub async fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
+        self.tell_with(object, None, type_, reason, note).await;
+    }
+
+    /// The same of an event that has to do with another object, too. Without it the recorder takes what is told of one object
+    /// for one reason as one event, and leaves its note as it was.
+    pub async fn tell_with<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        secondary: Option<ObjectReference>,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
         let uid = object.meta().uid.as_deref().unwrap_or_default();
         if !lock(&self.told).may_tell(uid, reason, &note, Instant::now()) {
             return;
         }
-        let event =
-            Event { type_, reason: reason.into(), note: Some(clip(note)), action: reason.into(), secondary: None };
+        let event = Event { type_, reason: reason.into(), note: Some(clip(note)), action: reason.into(), secondary };
         let mut reference = object.object_ref(&());
         // Events about what has no namespace live in the default one.
         reference.namespace = reference.namespace.or_else(|| Some("default".into()));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, EvictParams, Preconditions};
 use kube::runtime::events::EventType;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use tracing::{debug, info, warn};
 
 use super::super::conditions::{self, DISRUPTION_REASON};
@@ -49,7 +49,7 @@ impl Drain<'_> {
         let evictions = stream::iter(step.evict).map(|pod| self.evict(pod));
         evictions.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
         if step.left > 0 {
-            self.failed(&format!("{} pods are waiting to be evicted", step.left)).await;
+            self.failed(None, &format!("{} pods are waiting to be evicted", step.left)).await;
         }
         Ok(step.left)
     }
@@ -77,7 +77,7 @@ impl Drain<'_> {
                     _ => return warn!(pod = name, "not evicted: {}", status.message),
                 };
                 debug!(pod = name, "not evicted: {}", status.message);
-                self.failed(&format!("{obstacle} (Pod={namespace}/{name})")).await;
+                self.failed(Some(pod), &format!("{obstacle} (Pod={namespace}/{name})")).await;
             }
             Err(error) => warn!(pod = name, "not evicted: {error}"),
         }
@@ -106,9 +106,10 @@ impl Drain<'_> {
         Ok(())
     }
 
-    async fn failed(&self, obstacle: &str) {
+    async fn failed(&self, pod: Option<&Pod>, obstacle: &str) {
         let note = format!("Failed to drain node, {obstacle}");
-        self.context.tell(self.node, EventType::Warning, "FailedDraining", note).await;
+        let pod = pod.map(|pod| pod.object_ref(&()));
+        self.context.tell_with(self.node, pod, EventType::Warning, "FailedDraining", note).await;
     }
 }
 
