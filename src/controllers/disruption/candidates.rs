@@ -129,7 +129,6 @@ pub(super) fn room(
         counted.iter().filter(|claim| is_leaving(claim, context) || replaced.contains(&claim.name_any())).count();
     let allowed = budgets::allowed(pool, reason, counted.len(), context.now())
         .map_err(|error| Error::Object(format!("NodePool {name}: {error}")))?;
-    context.metrics.disruption_allowed(&name, reason, allowed);
     Ok(allowed.saturating_sub(leaving))
 }
 

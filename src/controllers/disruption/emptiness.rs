@@ -12,7 +12,7 @@ use crate::api::NodePool;
 use crate::labels;
 
 /// The API's word for it, in budgets, metrics and conditions.
-const REASON: &str = "Empty";
+pub(super) const REASON: &str = "Empty";
 
 /// Takes away the empty nodes of all pools.
 pub(super) async fn pass(context: &Context) {

@@ -78,7 +78,6 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     }
     let resources = quantities(&together(&claims)?);
     let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
-    context.metrics.pool(&pool, &resources);
     if conditions.changed()
         || old.nodes != Some(nodes)
         || old.resources.as_ref() != Some(&resources)

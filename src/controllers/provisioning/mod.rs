@@ -170,9 +170,9 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         return Ok(());
     }
     let question = question(context, &waiting, &pools, &Without::default())?;
-    let started = Instant::now();
     let mut plan = plan::planned(question, context).await?;
-    context.metrics.planned(&plan, started.elapsed());
+    context.metrics.planned(&plan);
+    decided(context, &waiting, &plan);
     if let Some(namespace) = &context.settings.dry_run {
         say(&plan, "would claim", plan.nodes.iter());
         return rehearsal::publish(context, namespace, &waiting, &pools, &plan).await;
@@ -188,7 +188,20 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         by_name(&waiting).into_iter().filter(|(name, _)| left.contains(name)).map(|(_, pod)| Arc::clone(pod)).collect();
     let question = self::question(context, &left, &relaxed, &Without::default())?;
     let plan = plan::planned(question, context).await?;
+    context.metrics.planned_besides(&plan);
+    decided(context, &left, &plan);
     act(context, &left, &pools, &plan).await
+}
+
+/// Counts that a plan has looked at pods.
+fn decided(context: &Context, waiting: &[Arc<Pod>], plan: &Plan) {
+    let left: BTreeSet<&str> = plan.unschedulable.iter().map(|one| one.pod.as_str()).collect();
+    let now = context.now();
+    for (name, pod) in by_name(waiting) {
+        if let Some(uid) = &pod.metadata.uid {
+            context.metrics.pod_decided(uid, !left.contains(name.as_str()), now);
+        }
+    }
 }
 
 /// The pools with one value enough where they ask for several to choose among; `None` where none does.
