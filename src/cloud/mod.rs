@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-pub use choice::{Choice, choices};
+pub use choice::{Choice, Lack, choices, label_of, lack};
 pub(crate) use class::unready;
 use jiff::Timestamp;
 pub use metered::Metered;
