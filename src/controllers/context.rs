@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::events::Told;
 use super::overlays::Market;
 use super::pods::PodEvents;
+use super::pools::Registrations;
 use super::provisioning::Pins;
 use super::settings::Settings;
 use super::stores::{Bells, Stores};
@@ -47,6 +48,8 @@ pub struct Context {
     pub refused: Mutex<Refused>,
     /// Claims that are about to be taken away.
     pub disrupting: Mutex<BTreeSet<String>>,
+    /// What became of the last machines of each pool.
+    pub registrations: Mutex<Registrations>,
     /// The decision that a dry run told last.
     pub rehearsed: Mutex<String>,
     /// What was on sale when it was last looked at.

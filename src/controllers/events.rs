@@ -57,6 +57,7 @@ impl Told {
             // Whatever it says: the figures in its note may change with every plan.
             "FailedScheduling" => (Duration::from_secs(5 * 60), ""),
             "NodeRepairBlocked" => (Duration::from_secs(15 * 60), ""),
+            "NoCompatibleInstanceTypes" => (Duration::from_secs(60), ""),
             "Nominated" => (SOON, ""),
             _ => (SOON, note),
         };
@@ -117,6 +118,9 @@ mod tests {
         assert!(tell("a", "FailedScheduling", "3 pods wait", 0));
         assert!(!tell("a", "FailedScheduling", "4 pods wait", 299));
         assert!(tell("a", "FailedScheduling", "4 pods wait", 300));
+        assert!(tell("p", "NoCompatibleInstanceTypes", "none", 0));
+        assert!(!tell("p", "NoCompatibleInstanceTypes", "none, due to minValues", 59));
+        assert!(tell("p", "NoCompatibleInstanceTypes", "none", 60));
     }
 
     #[test]

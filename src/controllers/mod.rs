@@ -89,6 +89,7 @@ pub async fn run(
         pins: Mutex::default(),
         refused: Mutex::default(),
         disrupting: Mutex::default(),
+        registrations: Mutex::default(),
         rehearsed: Mutex::default(),
         memory: Memory::default(),
         buying: tokio::sync::Mutex::default(),

@@ -119,7 +119,8 @@ impl Bells {
         let _ = self.nodes.unbounded_send(ObjectRef::new(name));
     }
 
-    fn pool(&self, name: &str) {
+    /// A pool is to be looked at again.
+    pub fn pool(&self, name: &str) {
         let _ = self.pools.unbounded_send(ObjectRef::new(name));
     }
 }

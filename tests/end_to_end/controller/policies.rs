@@ -29,8 +29,12 @@ fn least(claim: &NodeClaim) -> (Option<u32>, usize, String) {
 fn a_pod_that_min_values_leaves_too_few_offerings_waits() {
     run(async |stage| {
         choosy(&stage).await;
+        let nothing = json!([{"key": TYPES, "operator": "In", "values": ["none.such"]}]);
+        stage.pool("nothing", json!({"template": {"spec": {"requirements": nothing}}})).await;
         let _controller = stage.sole_controller(&[]);
         stage.run_pods(1).await;
+        let words = told_that(&stage, "NoCompatibleInstanceTypes", "").await;
+        assert_eq!(words, "NodePool requirements filtered out all compatible available instance types");
         told_that(&stage, "FailedScheduling", "minValues").await;
         let claims = stage.claims().await;
         assert_eq!(claims.iter().map(least).collect::<Vec<_>>(), [(Some(3), 3, "false".to_owned())]);

@@ -100,7 +100,7 @@ impl Drift {
         context: &Arc<Context>,
     ) -> Result<bool, Error> {
         let budgets = context.stores.disruption_budgets.state();
-        let mut room = room(pool, claims, REASON, context)?;
+        let mut room = room(pool, claims, REASON, context).await?;
         for candidate in found {
             if room == 0 {
                 break;
