@@ -41,7 +41,7 @@ pub(super) fn gauges(
         state.add(of_pod(pod, node), 1.0);
         let Some(waits) = pod.metadata.uid.as_deref().and_then(&waiting) else { continue };
         let named = || vec![("name", pod.name_any()), ("namespace", pod.namespace().unwrap_or_default())];
-        let mut add = |gauges: &mut Gauges, begin: Option<Timestamp>| {
+        let add = |gauges: &mut Gauges, begin: Option<Timestamp>| {
             begin.into_iter().for_each(|begin| gauges.add(named(), seconds(begin, now)));
         };
         let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -117,8 +117,7 @@ mod tests {
             "karpenter.sh/nodepool": "p", "topology.kubernetes.io/zone": "a", "kubernetes.io/arch": "amd64"}}}))
         .unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let mut known = Waiting::default();
-        known.seen = Some(at("2026-01-01T00:00:10Z"));
+        let known = Waiting { seen: Some(at("2026-01-01T00:00:10Z")), ..Waiting::default() };
         let waiting = |uid: &str| match uid {
             "2" => Some(known),
             "3" => Some(Waiting { is_decided: true, placed: Some(at("2026-01-01T00:00:20Z")), ..known }),

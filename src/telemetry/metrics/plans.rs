@@ -1,5 +1,6 @@
 //! Plans: how many pods wait for one, how long one takes, what it costs, and what became of it.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +11,6 @@ use prometheus_client::registry::Registry;
 use supercargo_models::plan::Plan;
 
 use super::{Float, Labels, Metrics, caller, duration};
-use std::sync::atomic::AtomicU64;
 
 /// Figures of plans.
 pub(super) struct Plans {
@@ -122,5 +122,45 @@ impl Metrics {
     pub fn cost(&self, planned: f64, realised: f64) {
         self.plans.planned_cost.inc_by(planned);
         self.plans.realised_cost.inc_by(realised);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(pods: u64, unschedulable: u64, cost: f64, bound: f64) -> Plan {
+        serde_json::from_value(json!({
+            "apiVersion": "supercargo.dev/v1", "kind": "Plan",
+            "summary": {
+                "pods": pods + unschedulable, "scheduled": pods, "unschedulable": unschedulable, "newNodes": 0,
+                "hourlyCost": cost, "lowerBound": bound, "gap": (cost - bound) / cost, "status": "greedy",
+                "solver": "greedy", "solveSeconds": 0.0, "greedyHourlyCost": cost,
+            },
+            "nodes": [], "existingNodes": [], "unschedulable": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_a_second_plan_adds_comes_on_top() {
+        let metrics = Metrics::default();
+        metrics.planned(&plan(5, 3, 3.0, 2.0));
+        metrics.planned_besides(&plan(2, 1, 1.0, 1.0));
+        let text = metrics.encode().unwrap();
+        for line in [
+            "supercargo_planned_pods_total 7\n",
+            "supercargo_plan_cost 4.0\n",
+            "supercargo_plan_bound 3.0\n",
+            "supercargo_plan_gap 0.25\n",
+            "karpenter_scheduler_unschedulable_pods_count{controller=\"provisioner\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        metrics.planned(&plan(1, 0, 2.0, 2.0));
+        assert!(metrics.encode().unwrap().contains("supercargo_plan_cost 2.0\n"));
     }
 }

@@ -37,7 +37,7 @@ pub struct Waiting {
     /// Since when there is a place for it.
     pub placed: Option<Timestamp>,
     /// Whether it was counted as bound.
-    is_bound: bool,
+    pub is_bound: bool,
 }
 
 impl PodTimes {

@@ -210,7 +210,7 @@ fn metrics_tell_of_what_is_there_and_not_of_what_is_gone() {
         stage.all::<NodePool>().delete("default", &DeleteParams::default()).await.unwrap();
         until("what is gone not to be told", async || {
             let told = get(&metrics, "/metrics");
-            let gone = [("karpenter_nodes_allocatable", node.as_str()), ("karpenter_pods_state", &host)];
+            let gone = [("karpenter_nodes_allocatable", node.as_str()), ("karpenter_pods_state", host.as_str())];
             let gone = gone.into_iter().chain([
                 ("operator_nodeclaim_status_condition_count", claim.as_str()),
                 ("karpenter_nodepools_limit", "nodepool=\"default\""),

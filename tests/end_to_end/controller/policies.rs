@@ -3,6 +3,7 @@
 use serde_json::json;
 use supercargo::api::NodeClaim;
 
+use super::operation::get;
 use super::stage::{Stage, run, told_that};
 
 const TYPES: &str = "node.kubernetes.io/instance-type";
@@ -45,8 +46,11 @@ fn a_pod_that_min_values_leaves_too_few_offerings_waits() {
 fn with_best_effort_its_node_is_bought_with_what_there_is() {
     run(async |stage| {
         choosy(&stage).await;
-        let _controller = stage.sole_controller(&["--min-values-policy", "BestEffort"]);
+        let controller = stage.sole_controller(&["--min-values-policy", "BestEffort"]);
         stage.run_pods(2).await;
+        // The second plan counts as well.
+        let told = get(&controller.address("/metrics").await, "/metrics");
+        assert!(told.contains("supercargo_planned_pods_total 2\n"), "{told}");
         stage.whole(2).await;
         let mut claims = stage.claims().await;
         claims.sort_by_key(|claim| least(claim).0);
