@@ -1,13 +1,13 @@
 //! Which offerings a claim allows, the cheapest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use supercargo_models::catalog::{self, Catalog, InstanceType, KubeletSettings, Offering};
 use supercargo_models::kubernetes::quantity::{Resources, resources};
 use supercargo_models::kubernetes::requirements::Requirement;
 
 use super::{CloudError, Offer};
-use crate::api::NodeClaim;
+use crate::api::{NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
 use crate::labels;
 
 /// An offering with what a node of it is like.
@@ -51,7 +51,7 @@ pub fn choices(catalog: &Catalog, claim: &NodeClaim, kubelet: &KubeletSettings) 
     for instance in &catalog.instance_types {
         let mut kind = None;
         for offering in &instance.offerings {
-            let label = |key: &str| label(catalog, instance, offering, claim, key);
+            let label = |key: &str| label(catalog, instance, offering, claim.metadata.labels.as_ref(), key);
             if !requirements.iter().all(|one| is_open(&one.key, instance) || one.matches(label(&one.key))) {
                 continue;
             }
@@ -78,6 +78,56 @@ pub fn choices(catalog: &Catalog, claim: &NodeClaim, kubelet: &KubeletSettings) 
     Ok(found)
 }
 
+/// Why nothing can be bought for a pool, whatever its pods are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// No offering satisfies its requirements.
+    Offerings,
+    /// Those that do have fewer values of a label than its `minValues` asks for.
+    Values,
+}
+
+/// What a catalogue lacks for a pool; `None` where it has what the pool asks for, or where that can't be understood. With
+/// `flexible`, fewer values than asked for are enough.
+pub fn lack(catalog: &Catalog, pool: &NodePool, flexible: bool) -> Option<Lack> {
+    let template = &pool.spec.template;
+    let asked = &template.spec.requirements;
+    let requirements = asked.iter().map(Requirement::try_from).collect::<Result<Vec<_>, _>>().ok()?;
+    let own = template.metadata.as_ref().and_then(|about| about.labels.as_ref());
+    let mut any = false;
+    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for instance in &catalog.instance_types {
+        let closed: Vec<&Requirement> = requirements.iter().filter(|one| !is_open(&one.key, instance)).collect();
+        for offering in &instance.offerings {
+            let label = |key: &str| label(catalog, instance, offering, own, key);
+            if !closed.iter().all(|one| one.matches(label(&one.key))) {
+                continue;
+            }
+            any = true;
+            for one in &closed {
+                values.entry(&one.key).or_default().extend(label(&one.key));
+            }
+        }
+    }
+    // Of a label that nobody sells a pool lists the values itself, and the API server counts them.
+    let enough = |(one, asked): (&Requirement, &NodeSelectorRequirementWithMinValues)| {
+        let found = values.get(one.key.as_str()).map(BTreeSet::len);
+        found.is_none_or(|found| found >= asked.min_values.unwrap_or(0) as usize)
+    };
+    match any {
+        false => Some(Lack::Offerings),
+        true if flexible || requirements.iter().zip(asked).all(enough) => None,
+        true => Some(Lack::Values),
+    }
+}
+
+/// A label of the nodes of an offering; `None` of one that the catalogue does not set.
+pub fn label_of<'c>(catalog: &'c Catalog, offer: &Offer, key: &str) -> Option<&'c str> {
+    let instance = catalog.instance_types.iter().find(|instance| instance.name == offer.instance_type)?;
+    let is_it = |one: &&Offering| one.zone == offer.zone && one.capacity_type == offer.capacity_type;
+    label(catalog, instance, instance.offerings.iter().find(is_it)?, None, key)
+}
+
 /// Whether a key is neither the cloud's nor Kubernetes', so that the claim itself decides on its value.
 fn is_open(key: &str, instance: &InstanceType) -> bool {
     !matches!(
@@ -91,7 +141,7 @@ fn label<'a>(
     catalog: &'a Catalog,
     instance: &'a InstanceType,
     offering: &'a Offering,
-    claim: &'a NodeClaim,
+    own: Option<&'a BTreeMap<String, String>>,
     key: &str,
 ) -> Option<&'a str> {
     match key {
@@ -101,7 +151,7 @@ fn label<'a>(
         labels::REGION => Some(&catalog.region),
         labels::ARCH => Some(&instance.arch),
         _ => {
-            let own = instance.labels.get(key).or_else(|| claim.metadata.labels.as_ref()?.get(key));
+            let own = instance.labels.get(key).or_else(|| own?.get(key));
             own.map(String::as_str).or((key == labels::OS).then_some("linux"))
         }
     }
@@ -169,6 +219,32 @@ mod tests {
         );
         assert_eq!(names(json!({"cpu": "2"})), ["m5.xlarge on-demand us-east-1a", "m5.xlarge on-demand us-east-1b"]);
         assert!(names(json!({"cpu": "1", "nvidia.com/gpu": "1"})).is_empty());
+    }
+
+    #[test]
+    fn a_pool_is_told_apart_that_nothing_can_be_bought_for() {
+        let catalog = crate::catalog::embedded().unwrap();
+        let of = |requirements: serde_json::Value, flexible| {
+            let pool = json!({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "p"},
+                "spec": {"template": {"spec": {"requirements": requirements}}}});
+            lack(&catalog, &serde_json::from_value(pool).unwrap(), flexible)
+        };
+        let types = |values: &[&str], least: u32| {
+            json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": values, "minValues": least},
+                {"key": "team", "operator": "In", "values": ["blue", "red"], "minValues": 2}])
+        };
+        assert_eq!(of(json!([]), false), None);
+        assert_eq!(of(types(&["m5.large", "m5.xlarge"], 2), false), None);
+        assert_eq!(of(types(&["m5.large", "none.such"], 2), false), Some(Lack::Values));
+        assert_eq!(of(types(&["m5.large", "none.such"], 2), true), None);
+        assert_eq!(of(types(&["none.such"], 1), true), Some(Lack::Offerings));
+        let families = json!([
+            {"key": "karpenter.k8s.aws/instance-family", "operator": "Exists", "minValues": 2},
+            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m5.large", "m5.xlarge"]},
+        ]);
+        assert_eq!(of(families, false), Some(Lack::Values));
+        let zone = json!([{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["mars-1a"]}]);
+        assert_eq!(of(zone, false), Some(Lack::Offerings));
     }
 
     #[test]

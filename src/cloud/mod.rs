@@ -6,6 +6,7 @@
 mod choice;
 mod class;
 pub mod kwok;
+mod metered;
 mod refused;
 mod rehearsal;
 mod repair;
@@ -15,9 +16,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-pub use choice::{Choice, choices};
+pub use choice::{Choice, Lack, choices, label_of, lack};
 pub(crate) use class::unready;
 use jiff::Timestamp;
+pub use metered::Metered;
 pub use refused::Refused;
 pub use rehearsal::Rehearsal;
 pub use repair::{RepairPolicy, repair_policies};

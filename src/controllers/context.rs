@@ -19,6 +19,7 @@ use super::conditions::{Conditions, DISRUPTION_REASON, Known};
 use super::events::Told;
 use super::overlays::Market;
 use super::pods::PodEvents;
+use super::pools::Registrations;
 use super::provisioning::Pins;
 use super::settings::Settings;
 use super::stores::{Bells, Stores};
@@ -51,6 +52,8 @@ pub struct Context {
     pub refused: Mutex<Refused>,
     /// Claims that are about to be taken away.
     pub disrupting: Mutex<BTreeSet<String>>,
+    /// What became of the last machines of each pool.
+    pub registrations: Mutex<Registrations>,
     /// The decision that a dry run told last.
     pub rehearsed: Mutex<String>,
     /// What was on sale when it was last looked at.

@@ -58,6 +58,7 @@ impl Told {
             // Whatever it says: the figures in its note may change with every plan.
             "FailedScheduling" => (Duration::from_secs(5 * 60), ""),
             "NodeRepairBlocked" => (Duration::from_secs(15 * 60), ""),
+            "NoCompatibleInstanceTypes" => (Duration::from_secs(60), ""),
             "Nominated" | "Disrupted" => (SOON, ""),
             // How many pods are left changes with every look; which of them can't be evicted does not.
             "FailedDraining" if !note.contains("Pod=") => (SOON, ""),
@@ -138,6 +139,9 @@ mod tests {
             let note = format!("Failed to drain node, evicting pod violates a PDB (Pod=shop/{pod})");
             assert_eq!(tell("a", "FailedDraining", &note, second), expected);
         }
+        assert!(tell("p", "NoCompatibleInstanceTypes", "none", 0));
+        assert!(!tell("p", "NoCompatibleInstanceTypes", "none, due to minValues", 59));
+        assert!(tell("p", "NoCompatibleInstanceTypes", "none", 60));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod conditions;
 mod context;
 mod disruption;
 mod events;
+mod figures;
 mod garbage;
 mod hash;
 mod interruption;
@@ -40,7 +41,9 @@ mod taints;
 mod termination;
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use context::{Context, Error, on_error};
 use futures::StreamExt;
@@ -56,8 +59,8 @@ use stores::{Bells, Stores};
 use supercargo_models::solver::Memory;
 use tracing::info;
 
-use crate::cloud::CloudProvider;
-use crate::telemetry::{Health, Metrics};
+use crate::cloud::{CloudProvider, Metered};
+use crate::telemetry::{Health, Metrics, acting_as};
 
 /// Objects of a kind that are worked on at once.
 const AT_ONCE: u16 = 64;
@@ -75,17 +78,18 @@ pub async fn run(
 ) {
     let (bells, queues) = Bells::new();
     let pod_events = Arc::default();
-    let (stores, watches) = Stores::watch(&client, &bells, &pod_events, settings.node_overlay);
+    let (stores, watches) = Stores::watch(&client, &bells, &pod_events, &metrics, settings.node_overlay);
     let recorder = Recorder::new(client.clone(), Reporter { controller: REPORTER.into(), instance: None });
     let context = Arc::new(Context {
         client,
-        cloud,
+        cloud: Arc::new(Metered::new(cloud, Arc::clone(&metrics))),
         stores: stores.clone(),
         bells,
         pod_events,
         pins: Mutex::default(),
         refused: Mutex::default(),
         disrupting: Mutex::default(),
+        registrations: Mutex::default(),
         rehearsed: Mutex::default(),
         memory: Memory::default(),
         buying: tokio::sync::Mutex::default(),
@@ -96,8 +100,15 @@ pub async fn run(
         recorder,
         told: Mutex::default(),
     });
+    let (begin, read) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let (known, is_read) = (Arc::downgrade(&context), Arc::clone(&read));
+    context.metrics.observe(move || {
+        let known = known.upgrade();
+        known.map(|context| figures::gauges(&context, begin, is_read.load(Ordering::Relaxed))).unwrap_or_default()
+    });
     let work = async {
         stores.ready().await;
+        read.store(true, Ordering::Relaxed);
         health.set_ready(true);
         info!(
             "the cluster is read: {} pods, {} nodes, {} claims, {} pools",
@@ -107,19 +118,27 @@ pub async fn run(
             stores.pools.len()
         );
         if context.settings.dry_run.is_some() {
-            return provisioning::run(context).await;
+            return acting_as("provisioner", provisioning::run(context)).await;
         }
+        let shared = || Arc::clone(&context);
+        // Under the names that Karpenter's controllers have in its metrics.
         futures::join!(
-            provisioning::run(Arc::clone(&context)),
-            disruption::run(Arc::clone(&context)),
-            static_capacity::run(Arc::clone(&context)),
-            garbage::run(Arc::clone(&context)),
-            interruption::run(Arc::clone(&context)),
-            overlays::run(Arc::clone(&context)),
-            repair::run(Arc::clone(&context)),
-            apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),
-            apply(queues.nodes, stores.nodes.clone(), termination::reconcile_node, &context),
-            apply(queues.pools, stores.pools.clone(), pools::reconcile, &context),
+            acting_as("provisioner", provisioning::run(shared())),
+            acting_as("disruption", disruption::run(shared())),
+            acting_as("static.provisioning", static_capacity::run(shared())),
+            acting_as("nodeclaim.garbagecollection", garbage::run(shared())),
+            acting_as("interruption", interruption::run(shared())),
+            acting_as("nodeoverlay", overlays::run(shared())),
+            acting_as("node.health", repair::run(shared())),
+            acting_as(
+                "nodeclaim.lifecycle",
+                apply(queues.claims, stores.claims.clone(), lifecycle::reconcile, &context),
+            ),
+            acting_as(
+                "node.termination",
+                apply(queues.nodes, stores.nodes.clone(), termination::reconcile_node, &context),
+            ),
+            acting_as("nodepool.counter", apply(queues.pools, stores.pools.clone(), pools::reconcile, &context)),
         );
     };
     futures::join!(watches, work);

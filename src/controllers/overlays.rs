@@ -38,7 +38,8 @@ pub struct Market {
 }
 
 impl Market {
-    fn new(full: Arc<Catalog>, overlays: &[Arc<NodeOverlay>], pools: &[Arc<NodePool>]) -> Market {
+    /// What a catalogue makes of it for pools, under overlays.
+    pub fn new(full: Arc<Catalog>, overlays: &[Arc<NodeOverlay>], pools: &[Arc<NodePool>]) -> Market {
         let mut named: Vec<core::NodeOverlay> = overlays.iter().map(|overlay| (**overlay).clone().into()).collect();
         named.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
         let pools_too: Vec<core::NodePool> = pools.iter().map(|pool| (**pool).clone().into()).collect();

@@ -50,17 +50,21 @@ pub fn is_provisionable(pod: &Pod) -> bool {
 
 /// The same of a pod that may be nominated to a node: what is planned for it still stands.
 pub fn is_unplaced(pod: &Pod) -> bool {
+    is_left_over(pod) && !refuses_pools(pod)
+}
+
+/// Whether a pod waits, and no machine of ours is for it: it refuses all of our nodes.
+pub fn is_ignored(pod: &Pod) -> bool {
+    is_left_over(pod) && refuses_pools(pod)
+}
+
+fn is_left_over(pod: &Pod) -> bool {
     let unschedulable = pod.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
             && condition.reason.as_deref() == Some("Unschedulable")
     });
-    unschedulable
-        && node_of(pod).is_none()
-        && !is_over(pod)
-        && !is_daemon(pod)
-        && !is_mirror(pod)
-        && !refuses_pools(pod)
+    unschedulable && node_of(pod).is_none() && !is_over(pod) && !is_daemon(pod) && !is_mirror(pod)
 }
 
 /// Whether a pod requires a node of no pool: `karpenter.sh/nodepool DoesNotExist` in each of its terms.
@@ -278,7 +282,9 @@ mod tests {
         let terms = |terms: serde_json::Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
         without("spec", "affinity", terms(json!([term])));
         let other = json!({"matchExpressions": [{"key": "disk", "operator": "Exists"}]});
-        assert!(is_provisionable(&pod(json!({"spec": {"affinity": terms(json!([term, other]))}}))));
+        let either = pod(json!({"spec": {"affinity": terms(json!([term, other]))}}));
+        assert!(is_provisionable(&either) && !is_ignored(&either));
+        assert!(is_ignored(&pod(json!({"spec": {"affinity": terms(json!([term]))}}))));
     }
 
     #[test]

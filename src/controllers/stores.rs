@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{BoxFuture, join_all};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use super::pods::{self, PodEvents};
 use crate::api::{NodeClaim, NodeOverlay, NodePool};
 use crate::labels;
+use crate::telemetry::Metrics;
 use crate::watch::{reflect, reflect_if_served, reflect_thin};
 
 /// How long a watch is given to bring what was written.
@@ -117,7 +119,8 @@ impl Bells {
         let _ = self.nodes.unbounded_send(ObjectRef::new(name));
     }
 
-    fn pool(&self, name: &str) {
+    /// A pool is to be looked at again.
+    pub fn pool(&self, name: &str) {
         let _ = self.pools.unbounded_send(ObjectRef::new(name));
     }
 }
@@ -128,6 +131,7 @@ impl Stores {
         client: &Client,
         bells: &Bells,
         events: &Arc<PodEvents>,
+        metrics: &Arc<Metrics>,
         node_overlay: bool,
     ) -> (Stores, BoxFuture<'static, ()>) {
         let mut watches = Vec::new();
@@ -154,8 +158,9 @@ impl Stores {
             overlays,
         };
         let living = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
-        let (known, ring, seen) = (stores.clone(), bells.clone(), Arc::clone(events));
+        let (known, ring, seen, counts) = (stores.clone(), bells.clone(), Arc::clone(events), Arc::clone(metrics));
         watches.push(reflect_thin(Api::all(client.clone()), living, pods_writer, pods::thin, move |event| {
+            count_pod(&known, &counts, event);
             on_pod(&known, &ring, &seen, event)
         }));
         let (known, ring) = (stores.clone(), bells.clone());
@@ -279,6 +284,17 @@ where
     let batch = Arc::clone(&bells.batch);
     watches.push(reflect(Api::all(client.clone()), Config::default(), writer, move |_| batch.notify_one()));
     store
+}
+
+fn count_pod(stores: &Stores, metrics: &Metrics, event: &Event<Pod>) {
+    match event {
+        Event::Apply(pod) | Event::InitApply(pod) => {
+            metrics.pod_seen(pod, pods::is_provisionable(pod), Timestamp::now());
+        }
+        Event::Delete(pod) => metrics.pod_gone(&pod.uid().unwrap_or_default()),
+        Event::InitDone => metrics.pods_read(&stores.pods.state().iter().filter_map(|pod| pod.uid()).collect()),
+        Event::Init => {}
+    }
 }
 
 fn on_pod(stores: &Stores, bells: &Bells, events: &PodEvents, event: &Event<Pod>) {

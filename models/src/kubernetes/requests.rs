@@ -24,41 +24,77 @@ pub struct RequestError {
 
 /// What a pod of this spec takes of a node: millicores of `cpu`, whole units of the others. `pods` is not in it.
 pub fn pod_requests(spec: &PodSpec) -> Result<Resources, RequestError> {
-    let mut sum = Resources::new();
-    for container in &spec.containers {
-        add(&mut sum, &container_requests("containers", container)?);
-    }
-    let mut sidecars = Resources::new();
-    let mut start_up = Resources::new();
-    for container in spec.init_containers.iter().flatten() {
-        let mut requests = container_requests("initContainers", container)?;
-        if container.restart_policy.as_deref() == Some("Always") {
-            add(&mut sum, &requests);
-            add(&mut sidecars, &requests);
-            requests = sidecars.clone();
-        } else {
-            add(&mut requests, &sidecars);
-        }
-        raise(&mut start_up, &requests);
-    }
-    raise(&mut sum, &start_up);
+    let mut sum = of_containers(spec, container_requests)?;
     if let Some(whole) = &spec.resources {
         let requested = whole.requests.as_ref();
         for (name, amount) in requirements("spec.resources", whole)? {
             // A limit of the pod stands in only where neither the pod nor a container requests anything.
             let stated = requested.is_some_and(|requests| requests.contains_key(&name)) || !sum.contains_key(&name);
-            if stated && (name == "cpu" || name == "memory" || name.starts_with("hugepages-")) {
+            if stated && is_of_pods(&name) {
                 sum.insert(name, amount);
             }
         }
     }
-    if let Some(overhead) = &spec.overhead {
-        let overhead =
-            resources(overhead).map_err(|problem| RequestError { field: "spec.overhead".to_owned(), problem })?;
-        add(&mut sum, &overhead);
-    }
+    add(&mut sum, &overhead(spec)?);
     sum.retain(|_, amount| *amount != 0);
     Ok(sum)
+}
+
+/// The most that a pod of this spec may use, of what its limits name: counted as requests are, the overhead on top of what is
+/// limited (`PodLimits` in <https://github.com/kubernetes/component-helpers/blob/master/resource/helpers.go>).
+pub fn pod_limits(spec: &PodSpec) -> Result<Resources, RequestError> {
+    let of = |list: &str, container: &Container| match &container.resources {
+        Some(given) => limits(&format!("spec.{list}[{}].resources", container.name), given),
+        None => Ok(Resources::new()),
+    };
+    let mut sum = of_containers(spec, of)?;
+    if let Some(whole) = &spec.resources {
+        sum.extend(limits("spec.resources", whole)?.into_iter().filter(|(name, _)| is_of_pods(name)));
+    }
+    let mut overhead = overhead(spec)?;
+    overhead.retain(|name, _| sum.get(name).is_some_and(|amount| *amount != 0));
+    add(&mut sum, &overhead);
+    sum.retain(|_, amount| *amount != 0);
+    Ok(sum)
+}
+
+/// Containers together, or the hungriest moment of the start-up.
+fn of_containers(
+    spec: &PodSpec,
+    of: impl Fn(&str, &Container) -> Result<Resources, RequestError>,
+) -> Result<Resources, RequestError> {
+    let mut sum = Resources::new();
+    for container in &spec.containers {
+        add(&mut sum, &of("containers", container)?);
+    }
+    let mut sidecars = Resources::new();
+    let mut start_up = Resources::new();
+    for container in spec.init_containers.iter().flatten() {
+        let mut amounts = of("initContainers", container)?;
+        if container.restart_policy.as_deref() == Some("Always") {
+            add(&mut sum, &amounts);
+            add(&mut sidecars, &amounts);
+            amounts = sidecars.clone();
+        } else {
+            add(&mut amounts, &sidecars);
+        }
+        raise(&mut start_up, &amounts);
+    }
+    raise(&mut sum, &start_up);
+    Ok(sum)
+}
+
+/// Whether a resource can be stated for a pod as a whole.
+fn is_of_pods(resource: &str) -> bool {
+    resource == "cpu" || resource == "memory" || resource.starts_with("hugepages-")
+}
+
+/// What the runtime class takes for itself.
+fn overhead(spec: &PodSpec) -> Result<Resources, RequestError> {
+    let given = spec.overhead.as_ref();
+    given
+        .map_or_else(|| Ok(Resources::new()), resources)
+        .map_err(|problem| RequestError { field: "spec.overhead".to_owned(), problem })
 }
 
 fn container_requests(list: &str, container: &Container) -> Result<Resources, RequestError> {
@@ -70,17 +106,17 @@ fn container_requests(list: &str, container: &Container) -> Result<Resources, Re
 
 /// Requests, and limits where no request is given.
 fn requirements(field: &str, given: &ResourceRequirements) -> Result<Resources, RequestError> {
-    let read = |part: &str, list| {
-        resources(list).map_err(|problem| RequestError { field: format!("{field}.{part}"), problem })
-    };
-    let mut requests = match &given.limits {
-        Some(limits) => read("limits", limits)?,
-        None => Resources::new(),
-    };
+    let mut requests = limits(field, given)?;
     if let Some(list) = &given.requests {
-        requests.extend(read("requests", list)?);
+        let wrong = |problem| RequestError { field: format!("{field}.requests"), problem };
+        requests.extend(resources(list).map_err(wrong)?);
     }
     Ok(requests)
+}
+
+fn limits(field: &str, given: &ResourceRequirements) -> Result<Resources, RequestError> {
+    let wrong = |problem| RequestError { field: format!("{field}.limits"), problem };
+    given.limits.as_ref().map_or_else(|| Ok(Resources::new()), resources).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -95,6 +131,21 @@ mod tests {
 
     fn container(cpu: &str) -> serde_json::Value {
         json!({"name": "c", "resources": {"requests": {"cpu": cpu}}})
+    }
+
+    #[test]
+    fn limits_are_counted_as_requests_are() {
+        let limited = |cpu: &str| json!({"name": "c", "resources": {"limits": {"cpu": cpu}}});
+        let spec = json!({
+            "containers": [limited("1"), container("4"), {"name": "d", "resources": {"limits": {"memory": "1Ki"}}}],
+            "initContainers": [limited("3")],
+            "overhead": {"cpu": "250m", "ephemeral-storage": "1Ki"},
+        });
+        let limits = |spec: serde_json::Value| pod_limits(&serde_json::from_value(spec).unwrap()).unwrap();
+        assert_eq!(limits(spec.clone()), [("cpu".to_owned(), 3250), ("memory".to_owned(), 1024)].into());
+        let mut whole = spec;
+        whole["resources"] = json!({"limits": {"cpu": "2", "nvidia.com/gpu": "1"}});
+        assert_eq!(limits(whole)["cpu"], 2250);
     }
 
     #[test]

@@ -122,6 +122,16 @@ impl Requirement {
         Ok(Requirement { key: current_key(key).to_owned(), operator: parsed, values, number })
     }
 
+    /// Reads a requirement on offerings, of a pool, claim or overlay, as Karpenter takes it (`NewRequirementWithFlexibility` in
+    /// `pkg/scheduling/requirement.go`): `Exists` and `DoesNotExist` pass over values, and `NotIn` without any is `Exists`.
+    pub fn of_offering(key: &str, operator: &str, values: &[String]) -> Result<Requirement, RequirementError> {
+        match operator {
+            "Exists" | "DoesNotExist" => Requirement::new(key, operator, &[]),
+            "NotIn" if values.is_empty() => Requirement::new(key, "Exists", &[]),
+            _ => Requirement::new(key, operator, values),
+        }
+    }
+
     /// `key in (value)`.
     pub fn equals(key: &str, value: &str) -> Requirement {
         Requirement {
@@ -248,7 +258,7 @@ impl TryFrom<&NodeSelectorRequirementWithMinValues> for Requirement {
     type Error = RequirementError;
 
     fn try_from(one: &NodeSelectorRequirementWithMinValues) -> Result<Self, Self::Error> {
-        Requirement::new(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
+        Requirement::of_offering(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
     }
 }
 
@@ -364,6 +374,19 @@ mod tests {
         assert_eq!(error("In", &[]), "key zone: operator In needs at least one value");
         assert_eq!(error("Exists", &["a"]), "key zone: operator Exists takes no values");
         assert_eq!(error("Gt", &["a"]), "key zone: operator Gt needs exactly one integer value");
+    }
+
+    #[test]
+    fn offerings_are_required_as_karpenter_reads_it() {
+        let read = |operator: &str, values: &[&str]| {
+            let values: Vec<_> = values.iter().map(|value| (*value).to_owned()).collect();
+            Requirement::of_offering("zone", operator, &values).map(|one| one.describe())
+        };
+        assert_eq!(read("Exists", &["a"]).unwrap(), "zone exists");
+        assert_eq!(read("DoesNotExist", &["a"]).unwrap(), "zone does not exist");
+        assert_eq!(read("NotIn", &[]).unwrap(), "zone exists");
+        assert_eq!(read("NotIn", &["a"]).unwrap(), "zone not in (a)");
+        assert!(read("In", &[]).is_err() && read("Gt", &["1", "2"]).is_err());
     }
 
     #[test]

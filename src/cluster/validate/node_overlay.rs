@@ -26,6 +26,9 @@ pub(crate) fn node_overlay(overlay: &NodeOverlay) -> Checked {
             return path.key("key").fail("kubernetes.io/hostname is set on each node and selects no offering");
         }
         let values = requirement.values.as_deref().unwrap_or_default();
+        if requirement.operator == "NotIn" && values.is_empty() {
+            return path.key("values").fail("operator NotIn needs at least one value");
+        }
         offering_requirement(&requirement.key, &requirement.operator, values, &path)?;
     }
     if let Err(error) = overlay.price_change() {
@@ -79,6 +82,8 @@ mod tests {
         assert!(fault(json!({"capacity": {"cpu": "1"}})).starts_with("spec.capacity.cpu: is what the machine has"));
         assert!(fault(json!({"capacity": {"example.com/a": "-1"}})).contains("negative"));
         assert_eq!(fault(json!({"weight": 0})), "spec.weight: 0 is not in the range 1 to 10000");
+        let none = json!([{"key": "a", "operator": "NotIn", "values": []}]);
+        assert!(fault(json!({ "requirements": none })).contains("needs at least one value"));
         let bad = json!([{"key": "a", "operator": "Gte", "values": ["x"]}]);
         assert!(fault(json!({"requirements": bad})).starts_with("spec.requirements[0].values[0]: "));
     }

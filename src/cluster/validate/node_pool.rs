@@ -138,15 +138,12 @@ pub(super) fn offering_requirement(key: &str, operator: &str, values: &[String],
     let list = path.key("values");
     match operator {
         "In" if values.is_empty() => return list.fail("operator In needs at least one value"),
-        "In" | "NotIn" => {
+        // `Exists` and `DoesNotExist` pass over values; what no label can be is refused of them, too.
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {
             for (index, value) in values.iter().enumerate() {
                 label_value(value, &list.index(index))?;
             }
         }
-        "Exists" | "DoesNotExist" if !values.is_empty() => {
-            return list.fail(format!("operator {operator} takes no values"));
-        }
-        "Exists" | "DoesNotExist" => {}
         "Gt" | "Lt" | "Gte" | "Lte" => match values {
             [value] if value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<i64>().is_ok() => {}
             [value] => {

@@ -114,8 +114,9 @@ pub fn replacing(claims: &[Arc<NodeClaim>]) -> Vec<Replacing> {
     all
 }
 
-/// How many more nodes of a pool may be disrupted for a reason now.
-pub(super) fn room(
+/// How many more nodes of a pool may be disrupted for a reason now. Where its budgets allow none at all, people are told of it
+/// in Karpenter's words (`pkg/controllers/disruption/events/events.go`).
+pub(super) async fn room(
     pool: &NodePool,
     claims: &[Arc<NodeClaim>],
     reason: &str,
@@ -129,7 +130,10 @@ pub(super) fn room(
         counted.iter().filter(|claim| is_leaving(claim, context) || replaced.contains(&claim.name_any())).count();
     let allowed = budgets::allowed(pool, reason, counted.len(), context.now())
         .map_err(|error| Error::Object(format!("NodePool {name}: {error}")))?;
-    context.metrics.disruption_allowed(&name, reason, allowed);
+    if allowed == 0 && !counted.is_empty() {
+        let note = format!("No allowed disruptions for disruption reason {reason} due to blocking budget");
+        context.tell(pool, EventType::Normal, "DisruptionBlocked", note).await;
+    }
     Ok(allowed.saturating_sub(leaving))
 }
 

@@ -12,7 +12,7 @@ use crate::api::NodePool;
 use crate::labels;
 
 /// The API's word for it, in budgets, metrics and conditions.
-const REASON: &str = "Empty";
+pub(super) const REASON: &str = "Empty";
 
 /// Takes away the empty nodes of all pools.
 pub(super) async fn pass(context: &Context) {
@@ -45,7 +45,7 @@ async fn take_away(pool: &NodePool, context: &Context) -> Result<usize, Error> {
     if eligible == 0 {
         return Ok(0);
     }
-    let now = room(pool, &claims, REASON, context)?;
+    let now = room(pool, &claims, REASON, context).await?;
     for candidate in empty.into_iter().take(now) {
         if end(&candidate, REASON, |pods| !pods.iter().any(pods::holds_its_node), context).await? {
             context.metrics.disruption_decided("delete", REASON);

@@ -9,14 +9,18 @@ mod drift;
 mod emptiness;
 mod obstacles;
 
+pub use budgets::allowed;
 pub use candidates::replacing;
 pub use obstacles::{obstacle, of_node};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::provisioning;
+
+/// Why nodes are disrupted here, in the API's words.
+pub const REASONS: [&str; 2] = [emptiness::REASON, drift::REASON];
 
 /// How often to look without having been told: schedules of budgets begin and end untold.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -33,8 +37,13 @@ pub async fn run(context: Arc<Context>) {
         if !provisioning::is_settled(&context) {
             continue;
         }
+        let begin = Instant::now();
         emptiness::pass(&context).await;
-        if drift.pass(&context).await {
+        context.metrics.disruption_evaluated(emptiness::REASON, begin.elapsed());
+        let begin = Instant::now();
+        let more = drift.pass(&context).await;
+        context.metrics.disruption_evaluated(drift::REASON, begin.elapsed());
+        if more {
             context.bells.disruption.notify_one();
         }
     }

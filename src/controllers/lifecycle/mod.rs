@@ -95,6 +95,7 @@ fn left(begin: Option<Timestamp>, limit: Duration, now: Timestamp) -> Duration {
 async fn give_up(claim: &NodeClaim, context: &Context, stage: &str, taken: Duration) -> Result<Action, Error> {
     info!(claim = claim.name_any(), "given up: no {stage} within {} s", taken.as_secs());
     context.delete_claim(claim, &format!("{stage}_timeout")).await?;
+    context.has_not_joined(claim);
     Ok(Action::await_change())
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
@@ -21,6 +22,9 @@ use crate::labels;
 /// Why a claim is not registered whose node is not there.
 pub(super) const NOT_JOINED: &str = "the machine has not joined the cluster yet";
 
+/// Why one is not whose node is there, and takes pods already.
+const UNTAINTED: &str = "UnregisteredTaintNotFound";
+
 /// Looks for the claim's node and makes it ours: finalizer, owner, labels, annotations, taints.
 pub(super) async fn register(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
     let nodes = context.stores.nodes_of(claim);
@@ -28,6 +32,13 @@ pub(super) async fn register(claim: &NodeClaim, context: &Context, now: Timestam
     if let Some((known, reason, message)) = missing(&nodes) {
         conditions.set(REGISTERED, known, reason, message);
         write(claim, context, conditions, json!({})).await?;
+        if reason == UNTAINTED {
+            let note = format!(
+                "Missing {} taint which prevents registration related race conditions on Karpenter-managed nodes",
+                labels::UNREGISTERED
+            );
+            context.tell(claim, EventType::Warning, "UnregisteredTaintMissing", note).await;
+        }
         let launched = conditions::true_since(claim, LAUNCHED);
         return Ok(Action::requeue(left(launched, context.settings.registration_timeout, now)));
     }
@@ -38,6 +49,7 @@ pub(super) async fn register(claim: &NodeClaim, context: &Context, now: Timestam
     write(claim, context, conditions, json!({"nodeName": node.name_any()})).await?;
     info!(claim = claim.name_any(), node = node.name_any(), "registered");
     context.metrics.node_created(claim);
+    context.has_joined(claim);
     Ok(Action::await_change())
 }
 
@@ -57,7 +69,7 @@ fn missing(nodes: &[Arc<Node>]) -> Option<(Known, &'static str, &'static str)> {
     {
         return None;
     }
-    Some((Known::False, "UnregisteredTaintNotFound", "the node has joined without the taint karpenter.sh/unregistered"))
+    Some((Known::False, UNTAINTED, "the node has joined without the taint karpenter.sh/unregistered"))
 }
 
 /// What makes a node the claim's, laid over it.

@@ -12,12 +12,13 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 pub use readiness::is_ready;
+pub use registration::Registrations;
 use serde_json::{Value, json};
 use supercargo_models::kubernetes::quantity::{self, Resources};
 use tracing::warn;
 
 use super::conditions::{self, Conditions, DRIFTED, Known, READY, VALID};
-use super::context::{Context, Error};
+use super::context::{Context, Error, lock};
 use super::hash;
 use crate::api::{NodeClaim, NodePool};
 use crate::cloud::CloudError;
@@ -69,7 +70,9 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     let seen = old.node_class_observed_generation;
     let generation = class.as_ref().ok().and_then(|class| class["metadata"]["generation"].as_i64());
     if class.is_ok() {
-        registration::judge(&mut conditions, &claims, seen == generation);
+        let mut registrations = lock(&context.registrations);
+        let machines = registrations.of(&pool.uid().unwrap_or_default());
+        registration::judge(&mut conditions, &claims, seen == generation, machines);
     }
     let generation = generation.or(seen);
     if conditions.changed() {
@@ -78,7 +81,6 @@ pub async fn reconcile(pool: Arc<NodePool>, context: Arc<Context>) -> Result<Act
     }
     let resources = quantities(&together(&claims)?);
     let nodes = i64::try_from(claims.len()).unwrap_or(i64::MAX);
-    context.metrics.pool(&pool, &resources);
     if conditions.changed()
         || old.nodes != Some(nodes)
         || old.resources.as_ref() != Some(&resources)

@@ -12,7 +12,7 @@ pub fn is_ready(pool: &NodePool, cloud: &dyn CloudProvider) -> bool {
     fault(pool).is_none() && class(pool, cloud).is_ok()
 }
 
-/// What of a pool means nothing to the planner, although the API server takes it (`Exists` beside values).
+/// What of a pool means nothing to the planner, although the API server takes it (a limit that is too large a number).
 pub(super) fn fault(pool: &NodePool) -> Option<String> {
     check_pool(&pool.clone().into()).err().map(|error| error.problem)
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
+use supercargo_models::catalog::Catalog;
 use supercargo_models::plan::{Alternative, PlannedNode};
 
 use super::super::hash;
 use crate::api::{NodeClaim, NodeClaimResources, NodeClaimSpec, NodePool, NodeSelectorRequirementWithMinValues};
 use crate::binding;
-use crate::cloud::Offer;
+use crate::cloud::{Offer, label_of};
 use crate::labels;
 
 /// A substitute may cost so much more than what was planned, unless the pool asks for flexibility. Where none is to be had
@@ -22,14 +23,15 @@ const MOST_TYPES: usize = 60;
 /// Resources that a node offers without a daemon's help.
 const OWN: [&str; 4] = ["cpu", "memory", "pods", "ephemeral-storage"];
 
-/// The claim for a planned node of a pool. With `hold`, its node is to be held for the planned pods.
-pub fn claim(planned: &PlannedNode, pool: &NodePool, hold: bool) -> NodeClaim {
+/// The claim for a planned node of a pool, of what a catalogue sells. With `hold`, its node is to be held for the planned pods.
+pub fn claim(planned: &PlannedNode, pool: &NodePool, catalog: &Catalog, hold: bool) -> NodeClaim {
     let requests = planned.requested.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))).collect();
     let resources = NodeClaimResources { requests: Some(requests) };
-    let requirements = requirements(planned, pool);
+    let requirements = requirements(planned, pool, catalog);
     let asked = &pool.spec.template.spec.requirements;
-    let fewer = |one: &NodeSelectorRequirementWithMinValues| one.min_values < min_values(asked, &one.key);
-    let relaxed = requirements.iter().any(fewer).to_string();
+    let fewer =
+        |one: &NodeSelectorRequirementWithMinValues| min_values(&requirements, &one.key) < min_values(asked, &one.key);
+    let relaxed = asked.iter().any(fewer).to_string();
     let mut claim = of_template(pool, &planned.labels, requirements, Some(resources));
     claim.annotations_mut().insert(labels::PLANNED.into(), offer_of(planned).to_string());
     claim.annotations_mut().insert(labels::MIN_VALUES_RELAXED.into(), relaxed);
@@ -121,9 +123,13 @@ pub fn offer_of(planned: &PlannedNode) -> Offer {
 }
 
 /// The pool's requirements, narrowed to the planned offering and its substitutes and to the values that the plan chose.
-fn requirements(planned: &PlannedNode, pool: &NodePool) -> Vec<NodeSelectorRequirementWithMinValues> {
+fn requirements(
+    planned: &PlannedNode,
+    pool: &NodePool,
+    catalog: &Catalog,
+) -> Vec<NodeSelectorRequirementWithMinValues> {
     let asked = &pool.spec.template.spec.requirements;
-    let substitutes = substitutes(planned, asked.iter().any(|one| one.min_values.is_some()));
+    let substitutes = substitutes(planned, asked, catalog);
     let offers = || {
         let others = substitutes.iter().map(|one| [&one.instance_type, &one.zone, &one.capacity_type]);
         [[&planned.instance_type, &planned.zone, &planned.capacity_type]].into_iter().chain(others)
@@ -141,14 +147,28 @@ fn requirements(planned: &PlannedNode, pool: &NodePool) -> Vec<NodeSelectorRequi
     ]);
     narrowed.extend(planned.labels.iter().map(|(key, value)| (key.clone(), vec![value.clone()])));
     let mut all: Vec<_> = asked.iter().filter(|one| !narrowed.contains_key(&one.key)).cloned().collect();
+    for one in &mut all {
+        // What the claim does not name as values of its own: as many as there are among its offerings.
+        let found: BTreeSet<&str> = [offer_of(planned)]
+            .iter()
+            .chain(&substitutes.iter().map(|one| offer(one)).collect::<Vec<_>>())
+            .filter_map(|offer| label_of(catalog, offer, &one.key))
+            .collect();
+        one.min_values = one.min_values.map(|least| fewest(least, found.len()));
+    }
     all.extend(narrowed.into_iter().map(|(key, values)| NodeSelectorRequirementWithMinValues {
         // Where there are fewer, the plan was made to do with those.
-        min_values: min_values(asked, &key).map(|least| least.min(u32::try_from(values.len()).unwrap_or(u32::MAX))),
+        min_values: min_values(asked, &key).map(|least| fewest(least, values.len())),
         key,
         operator: "In".into(),
         values: Some(values),
     }));
     all
+}
+
+/// How many values a claim asks for where there are so many; at least one, as the API has it.
+fn fewest(least: u32, there: usize) -> u32 {
+    least.min(u32::try_from(there).unwrap_or(u32::MAX)).max(1)
 }
 
 /// How many values a pool wants to choose among.
@@ -157,8 +177,20 @@ fn min_values(asked: &[NodeSelectorRequirementWithMinValues], key: &str) -> Opti
 }
 
 /// Offerings that may stand in for the planned one. A claim names types, zones and capacity types apart and so allows all
-/// of their combinations: only as many are taken as leave none that the plan does not know.
-fn substitutes(planned: &PlannedNode, flexible: bool) -> Vec<&Alternative> {
+/// of their combinations: only as many are taken as leave none that the plan does not know. For a pool that wants so many
+/// values to choose among ever more are taken, until it has them.
+fn substitutes<'p>(
+    planned: &'p PlannedNode,
+    asked: &[NodeSelectorRequirementWithMinValues],
+    catalog: &Catalog,
+) -> Vec<&'p Alternative> {
+    let flexible = asked.iter().any(|one| one.min_values.is_some());
+    let mut choice: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for one in asked.iter().filter(|one| one.min_values.is_some()) {
+        choice.entry(&one.key).or_default().extend(label_of(catalog, &offer_of(planned), &one.key));
+    }
+    let lacks =
+        |key: &str, values: &BTreeSet<&str>| Some(values.len()) < min_values(asked, key).map(|least| least as usize);
     let affordable = |one: &&Alternative| flexible || one.hourly_price <= planned.hourly_price * TOLERANCE;
     let known: BTreeSet<Offer> = planned.alternatives.iter().map(offer).chain([offer_of(planned)]).collect();
     let mut parts: [BTreeSet<String>; 3] =
@@ -170,7 +202,17 @@ fn substitutes(planned: &PlannedNode, flexible: bool) -> Vec<&Alternative> {
         larger[0].insert(one.instance_type.clone());
         larger[1].insert(one.zone.clone());
         larger[2].insert(one.capacity_type.clone());
-        if larger[0].len() <= MOST_TYPES && (flexible || combinations(&larger).all(|offer| known.contains(&offer))) {
+        let offer = offer(one);
+        let mut brings = choice.iter().filter_map(|(key, values)| {
+            let value = label_of(catalog, &offer, key)?;
+            (lacks(key, values) && !values.contains(value)).then_some(())
+        });
+        if (larger[0].len() <= MOST_TYPES || brings.next().is_some())
+            && (flexible || combinations(&larger).all(|offer| known.contains(&offer)))
+        {
+            for (key, values) in &mut choice {
+                values.extend(label_of(catalog, &offer, key));
+            }
             parts = larger;
             taken.push(one);
         }
@@ -199,6 +241,7 @@ fn combinations(parts: &[BTreeSet<String>; 3]) -> impl Iterator<Item = Offer> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::{Value, json};
+    use supercargo_models::catalog::{InstanceType, Offering};
 
     use super::*;
 
@@ -244,6 +287,7 @@ mod tests {
                 {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
                 {"key": "team", "operator": "In", "values": ["blue", "red"]},
             ])),
+            &Catalog::default(),
             false,
         );
         let own = claim.labels();
@@ -275,6 +319,7 @@ mod tests {
                 alternative("m5.xlarge", "a", 2.0),
             ])),
             &pool(json!([])),
+            &Catalog::default(),
             true,
         );
         // m5a.large in a alone would allow it in b, which is known, too; c5.large in c would allow m5.large in c.
@@ -285,7 +330,7 @@ mod tests {
     #[test]
     fn a_node_is_held_unless_a_daemon_has_to_come_first() {
         let start_up = |planned: &PlannedNode, hold| {
-            claim(planned, &pool(json!([])), hold).spec.template.startup_taints.unwrap_or_default()
+            claim(planned, &pool(json!([])), &Catalog::default(), hold).spec.template.startup_taints.unwrap_or_default()
         };
         let mut node = planned(json!([]));
         assert_eq!(start_up(&node, true), [binding::taint()]);
@@ -312,10 +357,56 @@ mod tests {
     #[test]
     fn a_pool_that_asks_for_flexibility_gets_it() {
         let asks = json!([{"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": 2}]);
-        let claim = claim(&planned(json!([alternative("m5.xlarge", "a", 2.0)])), &pool(asks), true);
+        let claim =
+            claim(&planned(json!([alternative("m5.xlarge", "a", 2.0)])), &pool(asks), &Catalog::default(), true);
         let requirement = &claim.spec.template.requirements;
         let types = requirement.iter().find(|one| one.key == "node.kubernetes.io/instance-type").unwrap();
         assert_eq!(types.values.as_ref().unwrap().len(), 2);
         assert_eq!(types.min_values, Some(2));
+    }
+
+    /// Types of two families in zone a.
+    fn catalog() -> Catalog {
+        let instance = |name: &str| InstanceType {
+            name: name.into(),
+            labels: [(FAMILY.to_owned(), name.split('.').next().unwrap().to_owned())].into(),
+            offerings: vec![Offering { zone: "a".into(), capacity_type: "spot".into(), ..Offering::default() }],
+            ..InstanceType::default()
+        };
+        let many = (0..MOST_TYPES).map(|size| instance(&format!("m5.{size}xlarge")));
+        let instance_types = [instance("m5.large"), instance("c5.large")].into_iter().chain(many).collect();
+        Catalog { instance_types, ..Catalog::default() }
+    }
+
+    const FAMILY: &str = "karpenter.k8s.aws/instance-family";
+
+    /// How many families a claim asks to choose among, and whether it says that these are fewer than its pool wants.
+    fn families(claim: &NodeClaim) -> (Option<u32>, &str) {
+        let family = claim.spec.template.requirements.iter().find(|one| one.key == FAMILY).unwrap();
+        (family.min_values, &claim.annotations()["karpenter.sh/nodeclaim-min-values-relaxed"])
+    }
+
+    #[test]
+    fn that_there_are_fewer_values_than_a_pool_wants_is_said_of_any_label() {
+        let asks = json!([
+            {"key": FAMILY, "operator": "Exists", "minValues": 2},
+            {"key": FAMILY, "operator": "NotIn", "values": ["t2"]},
+        ]);
+        let of = |alternatives: Value| claim(&planned(alternatives), &pool(asks.clone()), &catalog(), true);
+        let both = of(json!([alternative("m5.1xlarge", "a", 1.0), alternative("c5.large", "a", 2.0)]));
+        assert_eq!(families(&both), (Some(2), "false"));
+        assert_eq!(families(&of(json!([alternative("m5.1xlarge", "a", 1.0)]))), (Some(1), "true"));
+    }
+
+    #[test]
+    fn a_claim_names_more_types_than_usual_where_only_the_last_have_the_values_that_are_wanted() {
+        let asks = json!([{"key": FAMILY, "operator": "Exists", "minValues": 2}]);
+        let mut others: Vec<Value> =
+            (0..MOST_TYPES).map(|size| alternative(&format!("m5.{size}xlarge"), "a", 1.0)).collect();
+        others.push(alternative("c5.large", "a", 3.0));
+        let claim = claim(&planned(json!(others)), &pool(asks), &catalog(), true);
+        let types = values(&claim, "node.kubernetes.io/instance-type");
+        assert_eq!((types.len(), types.last().unwrap().as_str()), (MOST_TYPES + 1, "c5.large"));
+        assert_eq!(families(&claim), (Some(2), "false"));
     }
 }

@@ -28,6 +28,7 @@ use kube::runtime::reflector::ObjectRef;
 use moving::Without;
 pub use pins::{Pins, Place};
 use plan::Question;
+use supercargo_models::catalog::Catalog;
 use supercargo_models::plan::{Plan, PlannedNode};
 use tracing::{debug, error, info, warn};
 
@@ -37,6 +38,7 @@ use super::pods;
 use super::pools::is_ready as is_ready_pool;
 use super::settings::{Bind, MinValues};
 use crate::api::{NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
+use crate::cloud::{Lack, lack};
 
 /// Claims that are created at once.
 const AT_ONCE: usize = 16;
@@ -170,9 +172,10 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         return Ok(());
     }
     let question = question(context, &waiting, &pools, &Without::default())?;
-    let started = Instant::now();
+    tell_of_pools(context, lacking(&pools, &question.catalog, context.settings.min_values));
     let mut plan = plan::planned(question, context).await?;
-    context.metrics.planned(&plan, started.elapsed());
+    context.metrics.planned(&plan);
+    decided(context, &waiting, &plan);
     if let Some(namespace) = &context.settings.dry_run {
         say(&plan, "would claim", plan.nodes.iter());
         return rehearsal::publish(context, namespace, &waiting, &pools, &plan).await;
@@ -188,7 +191,20 @@ async fn provision(context: &Arc<Context>) -> Result<(), Error> {
         by_name(&waiting).into_iter().filter(|(name, _)| left.contains(name)).map(|(_, pod)| Arc::clone(pod)).collect();
     let question = self::question(context, &left, &relaxed, &Without::default())?;
     let plan = plan::planned(question, context).await?;
+    context.metrics.planned_besides(&plan);
+    decided(context, &left, &plan);
     act(context, &left, &pools, &plan).await
+}
+
+/// Counts that a plan has looked at pods.
+fn decided(context: &Context, waiting: &[Arc<Pod>], plan: &Plan) {
+    let left: BTreeSet<&str> = plan.unschedulable.iter().map(|one| one.pod.as_str()).collect();
+    let now = context.now();
+    for (name, pod) in by_name(waiting) {
+        if let Some(uid) = &pod.metadata.uid {
+            context.metrics.pod_decided(uid, !left.contains(name.as_str()), now);
+        }
+    }
 }
 
 /// The pools with one value enough where they ask for several to choose among; `None` where none does.
@@ -321,11 +337,12 @@ async fn act(
     let api = context.claims();
     lock(&context.pins).set_acting(true);
     let hold = context.settings.bind != Bind::Off;
+    let market = context.market();
     let creations = plan.nodes.iter().map(|node| {
-        let (api, pool) = (api.clone(), pools.get(&node.node_pool));
+        let (api, pool, catalog) = (api.clone(), pools.get(&node.node_pool), &market.full);
         async move {
             let pool = pool.ok_or_else(|| Error::Object(format!("NodePool {} is not there", node.node_pool)))?;
-            Ok::<_, Error>((node, api.create(&PostParams::default(), &claim::claim(node, pool, hold)).await?))
+            Ok::<_, Error>((node, api.create(&PostParams::default(), &claim::claim(node, pool, catalog, hold)).await?))
         }
     });
     let mut made: Vec<(&PlannedNode, NodeClaim)> = Vec::new();
@@ -369,6 +386,31 @@ async fn act(
         .filter_map(|one| Some((pod(&one.pod)?, EventType::Warning, "FailedScheduling", one.reason.clone())));
     tell(context, nominated.chain(there).chain(failed).collect());
     failure.map_or(Ok(()), Err)
+}
+
+/// The pools that nothing can be bought for, with what people are told of it, in Karpenter's words
+/// (`pkg/controllers/provisioning/scheduling/events.go`).
+fn lacking(
+    pools: &BTreeMap<String, Arc<NodePool>>,
+    catalog: &Catalog,
+    policy: MinValues,
+) -> Vec<(Arc<NodePool>, String)> {
+    let words = "NodePool requirements filtered out all compatible available instance types";
+    let note = |pool: &Arc<NodePool>| match lack(catalog, pool, policy == MinValues::BestEffort)? {
+        Lack::Offerings => Some(words.to_owned()),
+        Lack::Values => Some(format!("{words} due to minValues incompatibility")),
+    };
+    pools.values().filter_map(|pool| Some((Arc::clone(pool), note(pool)?))).collect()
+}
+
+/// Publishes events about pools beside the work.
+fn tell_of_pools(context: &Arc<Context>, notes: Vec<(Arc<NodePool>, String)>) {
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        for (pool, note) in notes {
+            context.tell(&*pool, EventType::Warning, "NoCompatibleInstanceTypes", note).await;
+        }
+    });
 }
 
 /// Publishes events beside the work.

@@ -116,7 +116,7 @@ pub async fn claim_in_place_of(
     for node in nodes {
         let pool = pools.get(&node.node_pool);
         let pool = pool.ok_or_else(|| Error::Object(format!("NodePool {} is not there", node.node_pool)))?;
-        made.push(make(context, claim::claim(node, pool, false), Some(old)).await?);
+        made.push(make(context, claim::claim(node, pool, &context.market().full, false), Some(old)).await?);
     }
     Ok(made)
 }

@@ -49,12 +49,15 @@ impl Control for Deadline {
 /// As [`plan`], or if the planner failed inside.
 pub(super) async fn planned(question: Question, context: &Arc<Context>) -> Result<Plan, Error> {
     let shared = Arc::clone(context);
-    tokio::task::spawn_blocking(move || {
+    let begin = Instant::now();
+    let plan = tokio::task::spawn_blocking(move || {
         // The next problem is nearly the last one.
         plan(&question, &shared.settings, &|problem, settings, control| shared.memory.solve(problem, settings, control))
     })
     .await
-    .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))?
+    .map_err(|panic| Error::Object(format!("the planner failed inside: {panic}")))?;
+    context.metrics.planning_took(begin.elapsed());
+    plan
 }
 
 /// Plans within the time budget, and has the plan checked by the checker that shares nothing with the planner. Where it

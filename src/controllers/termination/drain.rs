@@ -64,7 +64,7 @@ impl Drain<'_> {
                 debug!(pod = name, "evicted");
                 let reason = reason(self.claim);
                 context.metrics.eviction_requested(200);
-                context.metrics.ends.pod_drained(reason);
+                context.metrics.pod_drained(reason);
                 context.tell(pod, EventType::Normal, "Evicted", format!("Evicted pod: {reason}")).await;
             }
             Err(kube::Error::Api(status)) => {
@@ -95,7 +95,7 @@ impl Drain<'_> {
             Ok(_) => {}
         }
         info!(pod = name, node = self.node.name_any(), "deleted with {seconds} s of its {} s of grace", grace(pod));
-        context.metrics.ends.pod_drained(reason(self.claim));
+        context.metrics.pod_drained(reason(self.claim));
         let note = format!(
             "Deleting the pod to accommodate the terminationTime {} of the node: it is given {seconds} seconds of its {} \
              terminationGracePeriodSeconds, whatever its PDB and do-not-disrupt annotation say",

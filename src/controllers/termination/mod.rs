@@ -64,7 +64,7 @@ pub async fn end_claim(claim: &NodeClaim, context: &Context) -> Result<Action, E
     lock(&context.disrupting).remove(&claim.name_any());
     context.metrics.claim_terminated(&claim);
     let asked = conditions::true_since(&claim, INSTANCE_TERMINATING);
-    context.metrics.ends.claim_gone(&claim, asked, context.now());
+    context.metrics.claim_gone(&claim, asked, context.now());
     info!(claim = claim.name_any(), "gone");
     Ok(Action::await_change())
 }
@@ -149,7 +149,7 @@ async fn node_is_gone(node: &Node, context: &Context) -> Result<Action, Error> {
     context.patch_node(node, json!({"metadata": {"finalizers": kept}})).await?;
     context.pod_events.forget(&node.name_any());
     context.metrics.node_terminated(node);
-    context.metrics.ends.node_gone(node, context.now());
+    context.metrics.node_gone(node, context.now());
     info!(node = node.name_any(), "gone");
     Ok(Action::await_change())
 }
@@ -250,7 +250,7 @@ fn newest(claim: Arc<NodeClaim>, context: &Context) -> Arc<NodeClaim> {
 async fn say_progress(claim: &NodeClaim, progress: Progress, context: &Context) -> Result<NodeClaim, Error> {
     let told = say(claim, context, |conditions| progress.tell(conditions)).await?;
     if !conditions::is_true(claim, DRAINED) && conditions::is_true(&told, DRAINED) {
-        context.metrics.ends.node_drained(&told);
+        context.metrics.node_drained(&told);
     }
     Ok(told)
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
-use supercargo::api::NodeClaim;
+use supercargo::api::{NodeClaim, NodePool};
 
 use super::stage::{Stage, run};
 use crate::fixture::until;
@@ -149,6 +149,77 @@ fn metrics_and_health_tell_how_it_is() {
         let log = controller.log();
         assert!(log.contains("claimed 1x m5.xlarge on-demand us-east-1"), "{log}");
         assert!(log.contains("DEBUG"), "{log}");
+    });
+}
+
+/// The values of the series of this name that bear all of these labels (`node_name="n"`).
+fn values(told: &str, name: &str, labels: &[&str]) -> Vec<f64> {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let is_it = rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label));
+        is_it.then(|| rest.rsplit(' ').next().unwrap().parse().unwrap())
+    };
+    told.lines().filter_map(value).collect()
+}
+
+#[test]
+fn metrics_tell_of_what_is_there_and_not_of_what_is_gone() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        let metrics = controller.address("/metrics").await;
+        stage.pool("default", json!({"limits": {"cpu": "100"}})).await;
+        stage.deployment("inflate", 2, "1200m", json!({})).await;
+        stage.run_pods(2).await;
+        stage.whole(1).await;
+        let claim = format!("name=\"{}\"", stage.claims().await[0].name_any());
+        let node = format!("node_name=\"{}\"", stage.nodes().await[0].name_any());
+        let host = node.replace("node_name", "node");
+        let told = until("both pods to be told as ready", async || {
+            let told = get(&metrics, "/metrics");
+            (values(&told, "karpenter_pods_state", &[&host, "ready=\"true\""]) == [1.0; 2]).then_some(told)
+        })
+        .await;
+        let of_node = |name: &str| values(&told, name, &[&node, "resource_type=\"cpu\"", "nodepool=\"default\""]);
+        assert_eq!(of_node("karpenter_nodes_allocatable"), [3.92], "{told}");
+        assert_eq!(of_node("karpenter_nodes_total_pod_requests"), [2.4], "{told}");
+        let one = |name: &str, labels: &[&str]| {
+            let found = values(&told, name, labels);
+            assert_eq!(found.len(), 1, "{name} {labels:?} in\n{told}");
+            found[0]
+        };
+        for name in [
+            "karpenter_pods_scheduling_decision_duration_seconds_count",
+            "karpenter_pods_bound_duration_seconds_count",
+            "karpenter_pods_provisioning_bound_duration_seconds_count",
+            "karpenter_pods_startup_duration_seconds_count",
+        ] {
+            assert_eq!(one(name, &[]), 2.0, "{name} in\n{told}");
+        }
+        assert_eq!(one("karpenter_cluster_state_synced", &[]), 1.0);
+        assert_eq!(one("karpenter_cluster_state_node_count", &[]), 1.0);
+        assert_eq!(one("karpenter_nodepools_allowed_disruptions", &["nodepool=\"default\"", "reason=\"Empty\""]), 1.0);
+        let ready = ["type=\"Ready\"", "status=\"True\"", claim.as_str()];
+        assert_eq!(one("operator_nodeclaim_status_condition_count", &ready), 1.0);
+        let calls = ["controller=\"nodeclaim.lifecycle\"", "method=\"Create\"", "provider=\"kwok\""];
+        assert!(one("karpenter_cloudprovider_duration_seconds_count", &calls) >= 1.0);
+        let offering = ["instance_type=\"m5.xlarge\"", "capacity_type=\"on-demand\"", "zone=\"us-east-1a\""];
+        let price = one("karpenter_cloudprovider_instance_type_offering_price_estimate", &offering);
+        assert_eq!(one("karpenter_nodepools_cost_total", &["nodepool=\"default\""]), price);
+        stage.scale("inflate", 0).await;
+        stage.whole(0).await;
+        stage.all::<NodePool>().delete("default", &DeleteParams::default()).await.unwrap();
+        until("what is gone not to be told", async || {
+            let told = get(&metrics, "/metrics");
+            let gone = [("karpenter_nodes_allocatable", node.as_str()), ("karpenter_pods_state", host.as_str())];
+            let gone = gone.into_iter().chain([
+                ("operator_nodeclaim_status_condition_count", claim.as_str()),
+                ("karpenter_nodepools_limit", "nodepool=\"default\""),
+                ("karpenter_nodepools_usage", "nodepool=\"default\""),
+                ("karpenter_nodepools_allowed_disruptions", "nodepool=\"default\""),
+            ]);
+            gone.into_iter().all(|(name, label)| values(&told, name, &[label]).is_empty()).then_some(())
+        })
+        .await;
     });
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 use supercargo::api::NodeClaim;
 
+use super::operation::get;
 use super::stage::{Stage, run, told_that};
 
 const TYPES: &str = "node.kubernetes.io/instance-type";
@@ -29,8 +30,12 @@ fn least(claim: &NodeClaim) -> (Option<u32>, usize, String) {
 fn a_pod_that_min_values_leaves_too_few_offerings_waits() {
     run(async |stage| {
         choosy(&stage).await;
+        let nothing = json!([{"key": TYPES, "operator": "In", "values": ["none.such"]}]);
+        stage.pool("nothing", json!({"template": {"spec": {"requirements": nothing}}})).await;
         let _controller = stage.sole_controller(&[]);
         stage.run_pods(1).await;
+        let words = told_that(&stage, "NoCompatibleInstanceTypes", "").await;
+        assert_eq!(words, "NodePool requirements filtered out all compatible available instance types");
         told_that(&stage, "FailedScheduling", "minValues").await;
         let claims = stage.claims().await;
         assert_eq!(claims.iter().map(least).collect::<Vec<_>>(), [(Some(3), 3, "false".to_owned())]);
@@ -41,8 +46,11 @@ fn a_pod_that_min_values_leaves_too_few_offerings_waits() {
 fn with_best_effort_its_node_is_bought_with_what_there_is() {
     run(async |stage| {
         choosy(&stage).await;
-        let _controller = stage.sole_controller(&["--min-values-policy", "BestEffort"]);
+        let controller = stage.sole_controller(&["--min-values-policy", "BestEffort"]);
         stage.run_pods(2).await;
+        // The second plan counts as well.
+        let told = get(&controller.address("/metrics").await, "/metrics");
+        assert!(told.contains("supercargo_planned_pods_total 2\n"), "{told}");
         stage.whole(2).await;
         let mut claims = stage.claims().await;
         claims.sort_by_key(|claim| least(claim).0);

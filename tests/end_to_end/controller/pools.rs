@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use supercargo::api::{KWOKNodeClass, NodeClaim, NodePool};
 
 use super::stage::{Stage, TYPE, condition, label, run, told_that};
@@ -42,24 +42,28 @@ where
 fn a_pool_that_means_nothing_does_not_stand_in_the_way_of_others() {
     run(async |stage| {
         let _controller = stage.controller(&[]);
-        let odd: Value = json!([{"key": "karpenter.k8s.aws/instance-category", "operator": "Exists", "values": ["m"]}]);
-        stage.pool("odd", json!({"weight": 50, "template": {"spec": {"requirements": odd}}})).await;
+        // A quantity, and more than a number has room for.
+        stage.pool("odd", json!({"weight": 50, "limits": {"cpu": "9e30"}})).await;
         stage.pool("default", json!({})).await;
         stage.deployment("inflate", 1, "1200m", json!({})).await;
         stage.run_pods(1).await;
         assert_eq!(label(&stage.nodes().await[0], "karpenter.sh/nodepool"), "default");
         let valid = observed(&stage, "odd", "ValidationSucceeded", "False").await;
         assert_eq!(valid.reason, "NodePoolValidationFailed");
-        assert!(valid.message.contains("operator Exists takes no values"), "{}", valid.message);
+        assert!(valid.message.contains("spec.limits.cpu: "), "{}", valid.message);
         let ready = observed(&stage, "odd", "Ready", "False").await;
         assert_eq!(
             (ready.reason.as_str(), ready.message.as_str()),
             ("UnhealthyDependents", "ValidationSucceeded=False")
         );
         observed(&stage, "default", "Ready", "True").await;
-        // It is bought for as soon as it makes sense.
-        let mended = json!([{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE]}]);
-        stage.change_pool("odd", json!({"template": {"spec": {"requirements": mended}}})).await;
+        // It is bought for as soon as it makes sense. That a label is there is all that is asked for, as with Karpenter.
+        let mended = json!([
+            {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [TYPE]},
+            {"key": "karpenter.k8s.aws/instance-category", "operator": "Exists", "values": ["c"]},
+        ]);
+        let change = json!({"limits": {"cpu": "100"}, "template": {"spec": {"requirements": mended}}});
+        stage.change_pool("odd", change).await;
         observed(&stage, "odd", "Ready", "True").await;
         stage.scale("inflate", 4).await;
         stage.run_pods(4).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use supercargo::api::NodeClaim;
+use supercargo::api::{NodeClaim, NodePool};
 
 use super::operation::get;
 use super::stage::{Controller, Stage, TYPE, condition, either_type, label, run};
@@ -56,6 +56,40 @@ fn pods_of_a_machine_that_never_boots_get_another() {
         assert_ne!(stage.claims().await[0].name_any(), first.name_any());
         assert!(controller.log().contains("given up: no registration within"), "{}", controller.log());
         given_up(&controller, "registration_timeout").await;
+    });
+}
+
+/// Status and reason of a condition of the only pool.
+async fn of_pool(stage: &Stage, kind: &str) -> [String; 2] {
+    let pool = stage.all::<NodePool>().get("default").await.unwrap();
+    let mut conditions = pool.status.into_iter().flat_map(|status| status.conditions.unwrap_or_default());
+    conditions.find(|one| one.type_ == kind).map(|one| [one.status, one.reason]).unwrap_or_default()
+}
+
+#[test]
+fn a_pool_says_that_its_machines_do_not_join_until_enough_of_them_have() {
+    run(async |stage| {
+        stage.pool("default", lasting()).await;
+        stage.faults(json!({"neverBoot": "true"})).await;
+        // One a machine.
+        stage.deployment("inflate", 1, "3", json!({})).await;
+        let controller = stage.controller(&["--registration-timeout", "3s"]);
+        until("the pool to be sick", async || {
+            (of_pool(&stage, "NodeRegistrationHealthy").await == ["False", "RegistrationFailed"]).then_some(())
+        })
+        .await;
+        assert!(controller.log().matches("given up: no registration within").count() >= 2, "{}", controller.log());
+        // Whether it can be bought for is another question.
+        assert_eq!(of_pool(&stage, "Ready").await[0], "True");
+        stage.faults(json!({})).await;
+        stage.run_pods(1).await;
+        assert_eq!(of_pool(&stage, "NodeRegistrationHealthy").await[0], "False");
+        stage.scale("inflate", 4).await;
+        stage.run_pods(4).await;
+        until("the pool to be healthy", async || {
+            (of_pool(&stage, "NodeRegistrationHealthy").await[0] == "True").then_some(())
+        })
+        .await;
     });
 }
 

@@ -39,6 +39,10 @@ pub fn cases() -> Vec<Case> {
             json!({"key": "team", "operator": "In", "values": []}),
             "requirements with operator 'In' must have a value defined",
         ),
+        requirement(json!({"key": "team", "operator": "NotIn", "values": []}), ACCEPTED),
+        requirement(json!({"key": "team", "operator": "NotIn"}), ACCEPTED),
+        requirement(json!({"key": "team", "operator": "Exists", "values": ["a"]}), ACCEPTED),
+        requirement(json!({"key": "team", "operator": "DoesNotExist", "values": ["a"]}), ACCEPTED),
         requirement(
             json!({"key": "size", "operator": "Gte", "values": ["-4"]}),
             "requirements operator 'Gt', 'Lt', 'Gte', or 'Lte' must have a single positive integer value",

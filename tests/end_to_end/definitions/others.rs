@@ -37,6 +37,7 @@ fn overlays() -> Vec<Case> {
             json!({"key": "team", "operator": "In", "values": []}),
             "requirements with operator 'In' must have a value defined",
         ),
+        requirement(json!({"key": "team", "operator": "Exists", "values": ["a"]}), ACCEPTED),
         requirement(json!({"key": "size", "operator": "Lte", "values": ["8"]}), ACCEPTED),
         requirement(json!({"key": "size", "operator": "Lte", "values": ["-8"]}), "must have a single positive integer"),
         requirement(

@@ -100,6 +100,8 @@ pub(super) fn obeys(found: Option<&str>, operator: &str, values: &[String]) -> b
     };
     match operator {
         "In" => found.is_some_and(|found| values.iter().any(|value| value == found)),
+        // Of a pool; a pod can't say so. To Karpenter none of no values is any value.
+        "NotIn" if values.is_empty() => found.is_some(),
         "NotIn" => found.is_none_or(|found| values.iter().all(|value| value != found)),
         "Exists" => found.is_some(),
         "DoesNotExist" => found.is_none(),

@@ -221,7 +221,8 @@ impl<'a> Change<'a> {
     fn new(overlay: &'a NodeOverlay) -> Result<Change<'a>, BuildError> {
         let object = format!("NodeOverlay {}", name(overlay));
         let read = overlay.spec.requirements.iter().map(|one| {
-            Requirement::try_from(one).map_err(|error| BuildError::new(&object, format!("spec.requirements: {error}")))
+            Requirement::of_offering(&one.key, &one.operator, one.values.as_deref().unwrap_or_default())
+                .map_err(|error| BuildError::new(&object, format!("spec.requirements: {error}")))
         });
         let (of_offering, of_type) = read.collect::<Result<Vec<_>, _>>()?.into_iter().partition(of_offering);
         let capacity = overlay.spec.capacity.as_ref().map(resources).transpose();

@@ -35,7 +35,7 @@ use crate::api::{NodeClaim, NodePool};
 use crate::labels;
 
 /// The API's word for it, in budgets, metrics and conditions.
-const REASON: &str = "Drifted";
+pub(super) const REASON: &str = "Drifted";
 /// How soon a node whose pods found no other place is planned for again.
 const STUCK_PAUSE: Duration = Duration::from_secs(30);
 
@@ -100,7 +100,7 @@ impl Drift {
         context: &Arc<Context>,
     ) -> Result<bool, Error> {
         let budgets = context.stores.disruption_budgets.state();
-        let mut room = room(pool, claims, REASON, context)?;
+        let mut room = room(pool, claims, REASON, context).await?;
         for candidate in found {
             if room == 0 {
                 break;

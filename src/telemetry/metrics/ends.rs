@@ -2,6 +2,8 @@
 //! (`pkg/controllers/node/termination/metrics.go`, its `terminator/metrics.go` and `pkg/controllers/nodeclaim/lifecycle/metrics.go`
 //! of <https://github.com/kubernetes-sigs/karpenter>).
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::metrics::{Labels, pool_label};
+use super::summary::Summary;
+use super::{Labels, Metrics, pool_label, seconds};
 use crate::api::NodeClaim;
 
 /// A histogram for each set of labels.
@@ -21,97 +24,91 @@ const AGES: [f64; 21] = [
     600.0, 720.0,
 ];
 
-/// The counters of ends.
-#[derive(Debug)]
-pub struct Ends {
+/// Figures of ends.
+pub(super) struct Ends {
     nodes_drained: Family<Labels, Counter>,
     pods_drained: Family<Labels, Counter>,
-    node_ends: Times,
+    node_ends: Summary,
     node_lifetimes: Times,
     claim_ends: Times,
     machine_ends: Times,
 }
 
-impl Default for Ends {
-    fn default() -> Self {
+impl Ends {
+    pub(super) fn register(registry: &mut Registry) -> Self {
         let (nodes_drained, pods_drained) = Default::default();
-        Ends {
+        let ends = Ends {
             nodes_drained,
             pods_drained,
-            // A summary with quantiles there, for which the format's library has no type: sum and count are the same.
-            node_ends: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 12))),
+            node_ends: Summary::new(
+                "karpenter_nodes_termination_duration_seconds",
+                "The time from when a node's end is asked for until it is gone",
+            ),
             node_lifetimes: Family::new_with_constructor(|| Histogram::new(AGES.map(|hours| hours * 3600.0))),
             claim_ends: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 12))),
             machine_ends: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 11))),
-        }
+        };
+        registry.register("karpenter_nodes_drained", "Nodes that all pods have left", ends.nodes_drained.clone());
+        let name = "karpenter_pods_drained";
+        registry.register(name, "Pods that were asked to leave their node, by reason", ends.pods_drained.clone());
+        let name = "karpenter_nodes_lifetime_duration_seconds";
+        registry.register(name, "How old nodes were when they were gone", ends.node_lifetimes.clone());
+        let name = "karpenter_nodeclaims_termination_duration_seconds";
+        registry.register(name, "From when a claim's end is asked for until it is gone", ends.claim_ends.clone());
+        let name = "karpenter_nodeclaims_instance_termination_duration_seconds";
+        registry.register(name, "From when a machine's end is asked for until it is gone", ends.machine_ends.clone());
+        ends
+    }
+
+    pub(super) fn encode(&self, text: &mut String) -> std::fmt::Result {
+        self.node_ends.encode(text, Instant::now())
     }
 }
 
-impl Ends {
-    /// Has them told of.
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("karpenter_nodes_drained", "Nodes that all pods have left", self.nodes_drained.clone());
-        let name = "karpenter_pods_drained";
-        registry.register(name, "Pods that were asked to leave their node, by reason", self.pods_drained.clone());
-        let name = "karpenter_nodes_termination_duration_seconds";
-        registry.register(name, "From when a node's end is asked for until it is gone", self.node_ends.clone());
-        let name = "karpenter_nodes_lifetime_duration_seconds";
-        registry.register(name, "How old nodes were when they were gone", self.node_lifetimes.clone());
-        let name = "karpenter_nodeclaims_termination_duration_seconds";
-        registry.register(name, "From when a claim's end is asked for until it is gone", self.claim_ends.clone());
-        let name = "karpenter_nodeclaims_instance_termination_duration_seconds";
-        registry.register(name, "From when a machine's end is asked for until it is gone", self.machine_ends.clone());
-    }
-
+impl Metrics {
     /// A claim says that all pods have left its node.
     pub fn node_drained(&self, claim: &NodeClaim) {
-        self.nodes_drained.get_or_create(&vec![pool_label(claim)]).inc();
+        self.ends.nodes_drained.get_or_create(&vec![pool_label(claim)]).inc();
     }
 
     /// A pod is leaving its node, for the reason of that one's end.
     pub fn pod_drained(&self, reason: &str) {
-        self.pods_drained.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+        self.ends.pods_drained.get_or_create(&vec![("reason", reason.to_owned())]).inc();
     }
 
     /// A node is gone.
     pub fn node_gone(&self, node: &Node, now: Timestamp) {
         let labels = vec![pool_label(node)];
-        if let Some(seconds) = seconds(node.metadata.deletion_timestamp.as_ref().map(|time| time.0), now) {
-            self.node_ends.get_or_create(&labels).observe(seconds);
+        if let Some(asked) = &node.metadata.deletion_timestamp {
+            self.ends.node_ends.observe(labels.clone(), seconds(asked.0, now), Instant::now());
         }
-        if let Some(seconds) = seconds(node.metadata.creation_timestamp.as_ref().map(|time| time.0), now) {
-            self.node_lifetimes.get_or_create(&labels).observe(seconds);
+        if let Some(created) = &node.metadata.creation_timestamp {
+            self.ends.node_lifetimes.get_or_create(&labels).observe(seconds(created.0, now));
         }
     }
 
     /// A claim is gone, whose machine was asked to end then, if it had one.
     pub fn claim_gone(&self, claim: &NodeClaim, machine: Option<Timestamp>, now: Timestamp) {
         let labels = vec![pool_label(claim)];
-        if let Some(seconds) = seconds(claim.metadata.deletion_timestamp.as_ref().map(|time| time.0), now) {
-            self.claim_ends.get_or_create(&labels).observe(seconds);
+        if let Some(asked) = &claim.metadata.deletion_timestamp {
+            self.ends.claim_ends.get_or_create(&labels).observe(seconds(asked.0, now));
         }
-        if let Some(seconds) = seconds(machine, now) {
-            self.machine_ends.get_or_create(&labels).observe(seconds);
+        if let Some(asked) = machine {
+            self.ends.machine_ends.get_or_create(&labels).observe(seconds(asked, now));
         }
     }
-}
-
-/// From then to now; nothing less, since clocks of other machines may be ahead.
-fn seconds(then: Option<Timestamp>, now: Timestamp) -> Option<f64> {
-    then.map(|then| now.duration_since(then).as_secs_f64().max(0.0))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use prometheus_client::encoding::text::encode;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn ends_are_counted_under_the_names_that_dashboards_know() {
-        let ends = Ends::default();
+        let metrics = Metrics::default();
         let metadata = json!({
             "name": "n", "labels": {"karpenter.sh/nodepool": "default"},
             "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T01:00:00Z",
@@ -119,21 +116,19 @@ mod tests {
         let node: Node = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
         let mut claim = NodeClaim { metadata: node.metadata.clone(), ..NodeClaim::default() };
         let now = "2026-01-01T01:00:10Z".parse().unwrap();
-        ends.node_drained(&claim);
-        ends.pod_drained("Drifted");
-        ends.node_gone(&node, now);
-        ends.claim_gone(&claim, "2026-01-01T01:00:07Z".parse().ok(), now);
+        metrics.node_drained(&claim);
+        metrics.pod_drained("Drifted");
+        metrics.node_gone(&node, now);
+        metrics.claim_gone(&claim, "2026-01-01T01:00:07Z".parse().ok(), now);
         // One that was never launched, and whose end was asked for by a clock that is ahead.
         claim.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T01:00:11Z")).unwrap();
-        ends.claim_gone(&claim, None, now);
-        let mut registry = Registry::default();
-        ends.register(&mut registry);
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        metrics.claim_gone(&claim, None, now);
+        let text = metrics.encode().unwrap();
         for line in [
             "karpenter_nodes_drained_total{nodepool=\"default\"} 1\n",
             "karpenter_pods_drained_total{reason=\"Drifted\"} 1\n",
-            "karpenter_nodes_termination_duration_seconds_sum{nodepool=\"default\"} 10.0\n",
+            "karpenter_nodes_termination_duration_seconds_sum{nodepool=\"default\"} 10\n",
+            "karpenter_nodes_termination_duration_seconds{nodepool=\"default\",quantile=\"0.5\"} 10\n",
             "karpenter_nodes_lifetime_duration_seconds_sum{nodepool=\"default\"} 3610.0\n",
             "karpenter_nodes_lifetime_duration_seconds_bucket{le=\"3600.0\",nodepool=\"default\"} 0\n",
             "karpenter_nodeclaims_termination_duration_seconds_sum{nodepool=\"default\"} 10.0\n",
