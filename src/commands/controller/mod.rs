@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use crate::cli::{BadInput, EXIT_DONE, EXIT_FAILED};
 use crate::cloud::Rehearsal;
 use crate::cloud::kwok::{Faults, Kwok, Pattern};
-use crate::cluster::{self, Target};
+use crate::cluster::{self, LiveError, Target};
 use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
 use crate::commands::planning::read_catalog;
 use crate::controllers::{self, Bind, Election, MinValues, Preferences, Settings};
@@ -249,7 +249,14 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     let operation = arguments.operation.clone();
     let catalog = Arc::new(read_catalog(&arguments.catalog)?);
     let target = Target { kubeconfig: arguments.kubeconfig.clone(), context: arguments.context.clone() };
-    let mut config = cluster::configuration(&target).await.map_err(BadInput::from_error)?;
+    let mut config = cluster::configuration(&target).await.map_err(|error| match error {
+        LiveError::Nowhere => {
+            let nowhere =
+                BadInput::new("no cluster to watch over: there is no kubeconfig, and this is no pod of a cluster");
+            nowhere.hint("name one with --kubeconfig")
+        }
+        error => BadInput::from_error(error),
+    })?;
     // Everything is tried again in its own time; a client that does so as well would hold up the drain of a node for one pod
     // that its disruption budget keeps there (429).
     config.default_retry = false;
