@@ -218,8 +218,9 @@ async fn die_at_each(stage: &Stage, arguments: &[&str], mut is_over: impl AsyncF
 #[test]
 fn a_controller_that_dies_around_any_kind_of_write_loses_and_doubles_nothing() {
     run(async |stage| {
-        let repairs = ["--feature-gates", "NodeRepair=true"];
-        let first = stage.sole_controller(&repairs);
+        // Machines are on their way for a while: whoever comes next has to know of them.
+        let arguments = ["--feature-gates", "NodeRepair=true", "--kwok-boot-delay", "2s"];
+        let first = stage.sole_controller(&arguments);
         set_up(&stage).await;
         first.kill();
         let mut old = BTreeSet::new();
@@ -228,7 +229,7 @@ fn a_controller_that_dies_around_any_kind_of_write_loses_and_doubles_nothing() {
         }
         change(&stage).await;
         let mut interrupts = true;
-        let deaths = die_at_each(&stage, &repairs, async || {
+        let deaths = die_at_each(&stage, &arguments, async || {
             // What comes in its place is not to be taken back.
             if interrupts && stage.is_taken_back().await {
                 stage.faults(faults(false)).await;
@@ -238,7 +239,7 @@ fn a_controller_that_dies_around_any_kind_of_write_loses_and_doubles_nothing() {
         })
         .await;
         println!("died {} times:\n{}", deaths.len(), deaths.join("\n"));
-        let last = stage.sole_controller(&repairs);
+        let last = stage.sole_controller(&arguments);
         // One machine too many would come soon.
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(is_over(&stage, &old).await, "{}", last.log());
