@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
 use kube::{Client, Config};
 use serde_json::Value;
@@ -59,6 +59,9 @@ pub enum LiveError {
     /// No kubeconfig, and not in a cluster.
     #[error("no objects to plan for")]
     Nowhere,
+    /// In a cluster, but what a pod is given to speak to it can't be used.
+    #[error("no kubeconfig, and the service account of this pod cannot be used: {0}")]
+    ServiceAccount(String),
     /// A kubeconfig that can't be used.
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(String),
@@ -125,7 +128,10 @@ pub async fn configuration(target: &Target) -> Result<Config, LiveError> {
         (None, context) if context.is_some() || has_kubeconfig() => {
             Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
         }
-        _ => Config::incluster().map_err(|_| LiveError::Nowhere)?,
+        _ => Config::incluster().map_err(|error| match error {
+            InClusterError::ReadEnvironmentVariable(_) => LiveError::Nowhere,
+            error => LiveError::ServiceAccount(with_causes(&error)),
+        })?,
     })
 }
 

@@ -34,7 +34,7 @@ pub enum Command {
     /// Write a script that completes supercargo's commands in your shell.
     Completion(completion::CompletionArguments),
     /// Watch over a cluster: buy machines for the pods that wait, and take away those that are not needed.
-    Controller(controller::ControllerArguments),
+    Controller(Box<controller::ControllerArguments>),
     /// Turn Provisioner, AWSNodeTemplate and v1beta1 NodePool manifests into NodePool and EC2NodeClass of v1.
     Convert(convert::ConvertArguments),
     /// Write the definitions of the custom resources as YAML.
@@ -56,7 +56,7 @@ impl Command {
             Command::ExportModel(arguments) => export_model::run(arguments, out),
             Command::Catalog(arguments) => catalog::run(arguments, out),
             Command::Completion(arguments) => completion::run(arguments, out),
-            Command::Controller(arguments) => controller::run(arguments, out),
+            Command::Controller(arguments) => controller::run(*arguments, out),
             Command::Convert(arguments) => convert::run(arguments, out),
             Command::Crds(arguments) => crds::run(arguments, out),
             Command::Verify(arguments) => verify::run(arguments, out),

@@ -90,6 +90,7 @@ fn bad_cluster(error: LiveError) -> anyhow::Error {
         LiveError::Nowhere => {
             Some("name a file, a folder, a glob or - for standard input with -f, or a live cluster with --kubeconfig")
         }
+        LiveError::ServiceAccount(_) => Some("--kubeconfig names one, -f reads files instead"),
         LiveError::Kubeconfig(_) => Some("--kubeconfig and --context choose another, -f reads files instead"),
         LiveError::Refused { .. } => Some("supercargo needs the verb list on it; the README has the whole ClusterRole"),
         LiveError::Failed { .. } => return error.into(),

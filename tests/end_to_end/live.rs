@@ -192,3 +192,33 @@ fn a_kubeconfig_or_context_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("elsewhere"));
 }
+
+/// What a program says that finds no kubeconfig, where the cluster around is said to be at this port.
+fn without_kubeconfig(arguments: &[&str], port: Option<&str>) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+    command.args(arguments).env("HOME", home.path()).env_remove("KUBECONFIG");
+    match port {
+        Some(port) => command.envs([("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT", port)]),
+        None => command.env_remove("KUBERNETES_SERVICE_HOST"),
+    };
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn without_a_kubeconfig_it_is_said_what_is_wrong_with_the_cluster_around() {
+    let controller = ["controller", "--cloud", "kwok"];
+    let nowhere = without_kubeconfig(&controller, None);
+    assert!(nowhere.contains("no cluster to watch over"), "{nowhere}");
+    let nothing = without_kubeconfig(&["plan"], None);
+    assert!(nothing.contains("no objects to plan for"), "{nothing}");
+    for arguments in [&controller[..], &["plan"]] {
+        let words = without_kubeconfig(arguments, Some("none"));
+        assert!(
+            words.contains("the service account of this pod cannot be used: failed to parse cluster port"),
+            "{words}"
+        );
+    }
+}

@@ -7,5 +7,6 @@ mod controller;
 mod definitions;
 mod fixture;
 mod live;
+mod pages;
 mod plans;
 mod random_clusters;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::ValueEnum;
 use clap::builder::FalseyValueParser;
+use dying::DyingArguments;
 use gates::FeatureGates;
 use kube::Client;
 use patience::PatienceArguments;
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 use crate::cli::{BadInput, EXIT_DONE, EXIT_FAILED};
 use crate::cloud::Rehearsal;
 use crate::cloud::kwok::{Faults, Kwok, Pattern};
-use crate::cluster::{self, Target};
+use crate::cluster::{self, LiveError, Target};
 use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
 use crate::commands::planning::read_catalog;
 use crate::controllers::{self, Bind, Election, MinValues, Preferences, Settings};
@@ -134,6 +135,9 @@ pub struct ControllerArguments {
     /// How long to wait for what may never come.
     #[command(flatten)]
     pub patience: PatienceArguments,
+    /// When to die.
+    #[command(flatten)]
+    pub dying: DyingArguments,
     /// How to run.
     #[command(flatten)]
     pub operation: OperationArguments,
@@ -193,9 +197,6 @@ pub struct OperationArguments {
     /// port changes it while the program runs.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "LOG_LEVEL", hide_env_values = true)]
     pub log_level: String,
-    /// For tests: dies as soon as so many of its writes are answered.
-    #[arg(long, value_name = "N", hide = true)]
-    pub die_after_writes: Option<u64>,
     /// How a line of the log looks.
     #[arg(long, value_enum, default_value_t, env = "SUPERCARGO_LOG_FORMAT", hide_env_values = true)]
     pub log_format: LogFormat,
@@ -251,15 +252,18 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     let operation = arguments.operation.clone();
     let catalog = Arc::new(read_catalog(&arguments.catalog)?);
     let target = Target { kubeconfig: arguments.kubeconfig.clone(), context: arguments.context.clone() };
-    let mut config = cluster::configuration(&target).await.map_err(BadInput::from_error)?;
+    let mut config = cluster::configuration(&target).await.map_err(|error| match error {
+        LiveError::Nowhere => {
+            let nowhere =
+                BadInput::new("no cluster to watch over: there is no kubeconfig, and this is no pod of a cluster");
+            nowhere.hint("name one with --kubeconfig")
+        }
+        error => BadInput::from_error(error),
+    })?;
     // Everything is tried again in its own time; a client that does so as well would hold up the drain of a node for one pod
     // that its disruption budget keeps there (429).
     config.default_retry = false;
-    let client = match operation.die_after_writes {
-        Some(writes) => dying::client(config, writes),
-        None => Client::try_from(config),
-    }
-    .map_err(BadInput::from_error)?;
+    let client = arguments.dying.client(config).map_err(BadInput::from_error)?;
     let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
     let ([at_metrics, at_health], server) =
         serve(Arc::clone(&metrics), Arc::clone(&health), level, operation.metrics_port, operation.health_probe_port)

@@ -16,8 +16,7 @@ impl Stage {
     /// Sees to it that exactly so many machines were ever made, with those that are gone again.
     pub async fn made(&self, machines: usize) {
         let made = until("the machines in the audit log", async || {
-            let log = self.control_plane.audit_log().unwrap();
-            let made: Vec<String> = log.iter().filter_map(machine).collect();
+            let made = made(&self.control_plane.audit_log().unwrap());
             (made.len() >= machines).then_some(made)
         })
         .await;
@@ -25,11 +24,18 @@ impl Stage {
     }
 }
 
-/// The machine that a request made, and when: the record of a machine of the simulated cloud.
-fn machine(event: &Value) -> Option<String> {
-    let what = &event["objectRef"];
-    let name = what["name"].as_str().filter(|name| name.starts_with("kwok-"))?;
-    let is_made =
-        event["verb"] == "create" && what["resource"] == "configmaps" && event["responseStatus"]["code"] == 201;
-    is_made.then(|| format!("{name} at {}", event["stageTimestamp"]))
+/// The machines that were made, and when it was first heard of them: those whose record somebody has made. Of one whose
+/// maker was killed before the answer came the log may say that it failed, and then it is heard of when somebody changes it.
+fn made(log: &[Value]) -> Vec<String> {
+    let mut made: Vec<[String; 2]> = Vec::new();
+    for event in log.iter().filter(|event| event["objectRef"]["resource"] == "configmaps") {
+        let Some(name) = event["objectRef"]["name"].as_str().filter(|name| name.starts_with("kwok-")) else { continue };
+        let is_done = event["responseStatus"]["code"].as_u64().is_some_and(|code| (200..300).contains(&code));
+        let is_known = made.iter().any(|[known, _]| known == name);
+        // The same machine made twice is two.
+        if is_done && (event["verb"] == "create" || !is_known) {
+            made.push([name.to_owned(), event["stageTimestamp"].to_string()]);
+        }
+    }
+    made.into_iter().map(|[name, time]| format!("{name} at {time}")).collect()
 }

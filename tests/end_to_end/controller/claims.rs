@@ -21,7 +21,7 @@ async fn class(stage: &Stage, name: &str, finalizers: &[&str]) {
 }
 
 /// A claim of nobody's pool.
-fn standalone(name: &str, class: &str) -> Value {
+pub fn standalone(name: &str, class: &str) -> Value {
     json!({
         "metadata": {"name": name},
         "spec": {

@@ -7,6 +7,8 @@ mod claims;
 mod crash;
 mod drift;
 mod dry_run;
+mod fail_points;
+mod farewell;
 mod faults;
 mod operation;
 mod overlays;

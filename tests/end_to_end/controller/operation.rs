@@ -33,7 +33,7 @@ fn request(address: &str, method: &str, path: &str, body: &str) -> String {
     answer
 }
 
-async fn holder(stage: &Stage) -> Option<String> {
+pub async fn holder(stage: &Stage) -> Option<String> {
     let leases: Api<Lease> = Api::namespaced(stage.client.clone(), "kube-system");
     leases
         .get_opt("karpenter-leader-election")

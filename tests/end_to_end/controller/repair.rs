@@ -12,7 +12,7 @@ use super::stage::{Stage, run, told};
 use crate::fixture::until;
 
 /// Gives a node a condition that means that its machine is broken, or one that means that it is well.
-async fn kernel(stage: &Stage, node: &str, status: &str) {
+pub async fn kernel(stage: &Stage, node: &str, status: &str) {
     let now = jiff::Timestamp::now().to_string();
     let condition = json!({
         "type": "KernelReady", "status": status, "reason": "Test", "message": "",

@@ -10,6 +10,8 @@
 //!
 //! What is under way is read off the claims that come, so a controller that was started again goes on with it.
 
+#[cfg(test)]
+mod one_turn;
 mod tries;
 mod under_way;
 
