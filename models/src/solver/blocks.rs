@@ -172,8 +172,11 @@ fn together(problem: &Problem, held: Nodes, own: Nodes) -> Solution {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::solver::columns::{ColumnLimits, Columns, Pricing};
     use crate::solver::greedy::greedy;
+    use crate::solver::mix;
     use crate::solver::test_problems::{Patient, optimum, random};
 
     /// A random problem in which a bin for sale takes either shapes of even number or of odd number, and bin 0 is there
@@ -210,5 +213,33 @@ mod tests {
         }
         assert!(several > 10, "only {several} problems have more than one block");
         assert!(bettered > 0, "nothing was bettered in {several} problems");
+    }
+
+    #[test]
+    fn rows_of_blocks_never_prove_more_than_the_optimum() {
+        let (mut several, mut proven) = (0, 0);
+        for (seed, rules) in (0..60).zip([0, 1, 2, 4, 8, 16, 32, 3, 63].into_iter().cycle()) {
+            let problem = tied(seed, rules);
+            let first = greedy(&problem, None, 1, &Patient);
+            if first.unplaced.iter().any(|units| *units > 0) || blocks(&problem).len() < 2 {
+                continue;
+            }
+            several += 1;
+            let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+            let usable = vec![true; problem.bins.len()];
+            let mut columns = Columns::new(&problem, &demand, &first).unwrap();
+            let mut pricing = Pricing::new(&columns.master, &demand, &usable);
+            let limits =
+                ColumnLimits { rounds: 40, incumbent: i64::MAX, tail: 0.0, work: 14_000, center: None, gap: 0.0 };
+            columns.generate(&mut pricing, &limits, &Patient).unwrap();
+            let settings = Settings { iterations: Some(40), threads: 1, ..Settings::default() };
+            let state = State::new(&problem, first, &Patient);
+            mix::close(&state, &columns, &pricing, &vec![0.0; problem.resources.len()], 0.0, &settings, &Patient)
+                .unwrap();
+            let (bound, best) = (state.best(|best| best.bound).unwrap_or(0), problem.cost(&optimum(&problem)));
+            assert!(bound <= best, "seed {seed}: {bound} is above {best}");
+            proven += usize::from(bound == best);
+        }
+        assert!(several > 10 && proven * 4 > several, "{proven} of {several} are proven");
     }
 }

@@ -333,6 +333,21 @@ impl<'a> Master<'a> {
         self.bin_terms[bin].iter().skip(skip).map(|&(row, factor)| factor * duals[row]).sum()
     }
 
+    /// By row: whether it counts nothing but units of these shapes, and nodes that admit some of them.
+    pub fn rows_of(&self, shapes: &ShapeSet) -> Vec<bool> {
+        let mut own = vec![true; self.rows.len()];
+        for (shape, terms) in self.domain_terms.iter().enumerate().filter(|(shape, _)| !shapes.contains(*shape)) {
+            own[shape] = false;
+            terms.iter().for_each(|term| own[term.row] = false);
+        }
+        for (bin, terms) in self.problem.bins.iter().zip(&self.bin_terms) {
+            if bin.admits.is_disjoint(shapes) {
+                terms.iter().for_each(|(row, _)| own[*row] = false);
+            }
+        }
+        own
+    }
+
     /// By shape: whether one unit more on a node never hurts in any row.
     pub fn filled(&self) -> Vec<bool> {
         self.surplus.iter().zip(&self.domain_terms).map(|(surplus, terms)| *surplus && terms.is_empty()).collect()

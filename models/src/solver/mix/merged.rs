@@ -13,7 +13,7 @@ use super::classes::Classes;
 use super::cuts::Mixes;
 use super::pack::{Fitted, Packed, fitted, held};
 use super::pour::{Pour, Poured};
-use super::{MOST, Search, bought, middle};
+use super::{MOST, Search, blocks_of, bought, middle};
 use crate::problem::{Pattern, Problem};
 use crate::solver::blocks::blocks;
 use crate::solver::columns::Pricing;
@@ -157,9 +157,10 @@ impl<'s, 'a> Merged<'s, 'a> {
         };
         let known = || classes.counts(&bought(&state.solution()));
         let (master, pricing) = (&master, &pricing);
+        let blocks = blocks_of(master);
         let fine = self.fine();
         let mut search =
-            Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, fine, known: &known };
+            Search { state, master, pricing, settings, control, mixes, blocks, pour, pack: &pack, fine, known: &known };
         if fine && !self.alone {
             search.run(0.0, true, gap)?;
             return search.run(0.0, false, gap).map(drop);

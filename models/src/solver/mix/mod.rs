@@ -19,6 +19,7 @@ use self::cuts::Mixes;
 use self::merged::Merged;
 use self::pack::{Packed, pack};
 use self::pour::{Pour, Poured};
+use super::blocks::blocks;
 use super::columns::master::Master;
 use super::columns::{Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
@@ -76,8 +77,15 @@ pub(super) fn close(
     let pack =
         |mix: &[u32], _: &Poured| pack(state, master, &patterns, mix, prices, settings, &Slice::of(control, 0.25));
     let known = || bought(&state.solution());
-    Search { state, master, pricing, settings, control, mixes, pour, pack: &pack, fine: false, known: &known }
+    let blocks = blocks_of(master);
+    Search { state, master, pricing, settings, control, mixes, blocks, pour, pack: &pack, fine: false, known: &known }
         .close(gap)
+}
+
+/// The rows of each block; none where all is one.
+fn blocks_of(master: &Master) -> Vec<Vec<bool>> {
+    let blocks = blocks(master.problem);
+    if blocks.len() < 2 { Vec::new() } else { blocks.iter().map(|block| master.rows_of(block)).collect() }
 }
 
 /// The nodes of each bin in the relaxation of patterns.
@@ -107,6 +115,8 @@ struct Search<'s, 'a> {
     settings: &'s Settings,
     control: &'s dyn Control,
     mixes: Mixes<'s>,
+    /// By block, where there are several: its own rows. What duals say of them alone is a cut as well.
+    blocks: Vec<Vec<bool>>,
     pour: Pour,
     pack: &'s Pack<'s>,
     /// Whether mixes are packed unit by unit.
@@ -190,7 +200,15 @@ impl Search<'_, '_> {
                 }
             };
             let uppers = self.pricing.uppers(master, &duals, &[], control)?;
-            if self.mixes.cut(&duals, &uppers, &nodes, slack) {
+            let mut forbids = self.mixes.cut(&duals, &uppers, &nodes, slack);
+            for rows in &self.blocks {
+                let own: Vec<f64> = duals.iter().zip(rows).map(|(&dual, &own)| if own { dual } else { 0.0 }).collect();
+                if own.iter().any(|dual| *dual != 0.0) {
+                    let uppers = self.pricing.uppers(master, &own, &[], control)?;
+                    forbids |= self.mixes.cut(&own, &uppers, &nodes, slack);
+                }
+            }
+            if forbids {
                 continue;
             }
             let closely: Vec<usize> = (0..mix.len()).filter(|&bin| mix[bin] > 0).collect();
