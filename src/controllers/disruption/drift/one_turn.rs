@@ -261,6 +261,7 @@ fn cluster() -> (Arc<Context>, Writer<Pod>) {
         pins: Mutex::default(),
         refused: Mutex::default(),
         disrupting: Mutex::default(),
+        registrations: Mutex::default(),
         rehearsed: Mutex::default(),
         last_market: Mutex::default(),
         buying: tokio::sync::Mutex::default(),
