@@ -136,9 +136,10 @@ impl Search<'_, '_> {
                 // More room on every node only costs more.
                 break;
             }
-            if self.fine && slack == 0.0 {
-                // Room is of little use to those who pack unit by unit; the cheapest mix is nearer then.
-                self.run(0.0, false, gap)?;
+            if slack == 0.0 {
+                // Room is of little use to those who pack unit by unit; the cheapest mix is nearer then. To all others the
+                // better incumbent that there may be by now is worth a closer look.
+                self.run(0.0, !self.fine, gap)?;
             }
         }
         self.run(0.0, false, gap)?;
