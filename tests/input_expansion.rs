@@ -326,3 +326,16 @@ fn mutations_never_panic() {
     }
     assert!((1..1500).contains(&read_well), "{read_well}");
 }
+
+#[test]
+fn replicas_are_not_called_like_a_pod_that_is_none_of_them() {
+    let web = || workload("apps/v1", "Deployment", "web", "replicas: 2,");
+    let text = [web(), pod("web-0", "", "", "")].concat();
+    assert_eq!(groups(&text), ["Pod web-0: default/web-0", "Deployment web: default/web-deployment x 2"]);
+    let bound = [NODE.to_owned(), web(), pod("web-1", "", ", nodeName: n1", "phase: Running")].concat();
+    assert_eq!(groups(&bound), ["Deployment web: default/web-deployment x 2"]);
+    // One of its own keeps its name, and so does one that only begins alike.
+    let own = [web(), pod("web-0", "Deployment web", "", ""), pod("web-0a", "", "", "")].concat();
+    let found = groups(&own);
+    assert!(found.iter().any(|group| group.starts_with("Deployment web: default/web x ")), "{found:?}");
+}

@@ -648,3 +648,36 @@ fn a_pool_that_is_beyond_a_limit_already_gets_no_node_that_has_nothing_of_the_re
     let plan = best(&snapshot, &catalog(vec![small()]));
     assert_eq!((plan.summary.new_nodes, plan.summary.unschedulable), (0, 1));
 }
+
+/// A node without a label is in no domain of it, and neither is what could stand in for that node.
+#[test]
+fn a_spread_over_a_label_that_only_one_pool_gives_says_nothing_of_other_nodes() {
+    let mut racked = spread("rack", 1, of("web"));
+    merge(&mut racked, json!({"tolerations": [{"key": "racked", "operator": "Exists"}]}));
+    let taints = json!([{"key": "racked", "effect": "NoSchedule"}]);
+    let template = json!({"template": {"metadata": {"labels": {"rack": "a"}}, "spec": {"taints": taints}}});
+    let snapshot = Snapshot {
+        pending: vec![workload("web", 2, "250m", "64Mi", racked), workload("other", 3, "900m", "256Mi", json!({}))],
+        node_pools: vec![pool("racked", json!([]), template), pool("general", json!([]), json!({}))],
+        ..Snapshot::default()
+    };
+    let plan = sound(&snapshot, &catalog(vec![small()]), Method::Auto);
+    assert_eq!(plan.summary.scheduled, 5, "{plan:#?}");
+}
+
+#[test]
+fn company_on_a_node_that_is_in_no_domain_is_none() {
+    for key in [ZONE, CAPACITY_TYPE] {
+        let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            [{"labelSelector": of("db"), "topologyKey": key}]}}});
+        let snapshot = Snapshot {
+            pending: vec![workload("web", 1, "250m", "64Mi", near)],
+            node_pools: vec![pool("p0", json!([]), json!({}))],
+            nodes: vec![node("n0", "2", "4Gi", json!({}), json!({}))],
+            bound: vec![bound("db", "n0", "250m", json!({"app": "db"}), json!({}))],
+            ..Snapshot::default()
+        };
+        let plan = best(&snapshot, &catalog(vec![small()]));
+        assert_eq!((plan.summary.new_nodes, plan.summary.unschedulable), (0, 1), "{key}: {plan:#?}");
+    }
+}

@@ -60,11 +60,15 @@ fn asks(draft: &mut Draft) -> Vec<Ask> {
     for (owned, owners) in all.clone() {
         let Owned::Together { key, pods } = owned else { continue };
         let wanted = draft.members(*pods);
-        let there: Vec<usize> = draft.present(*pods).into_iter().map(|(node, _)| node).collect();
+        // A node that is in no domain is no company.
+        let topology = draft.topology(key);
+        let has_domain = |node: usize| topology.is_none_or(|topology| draft.domain_of(topology, node).is_some());
+        let there: Vec<usize> =
+            draft.present(*pods).into_iter().map(|(node, _)| node).filter(|node| has_domain(*node)).collect();
         let of_themselves = sized(draft, owners.intersection(&wanted).collect());
         let of_others = sized(draft, owners.difference(&wanted).collect());
         let name = format!("pod affinity on {key} of {}", draft.name_of(&owners));
-        if let Some(topology) = draft.topology(key) {
+        if let Some(topology) = topology {
             draft.forbid(&owners, |_, bin| bin.domains[topology].is_none());
         } else {
             draft.forbid_without(&owners, key);

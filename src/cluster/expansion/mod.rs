@@ -29,6 +29,10 @@ pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
         let metadata = &read.object.metadata;
         claims.insert((metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()));
     }
+    let pods = sorted.bound.iter().chain(sorted.waiting.iter().map(|(read, _)| read));
+    let about = pods.map(|read| &read.object.metadata);
+    let names = about.map(|one| (one.namespace.clone().unwrap_or_default(), one.name.clone().unwrap_or_default()));
+    let names = names.collect();
     let mut expansion = Expansion {
         admitted: objects.admitted,
         limit_ranges: bare(std::mem::take(&mut objects.limit_ranges)),
@@ -38,6 +42,7 @@ pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
         made_claims: Vec::new(),
         groups: Vec::new(),
         prefixes: BTreeSet::new(),
+        names,
         pods: 0,
         absent_classes: BTreeMap::new(),
     };
@@ -59,6 +64,8 @@ struct Expansion {
     groups: Vec<PodGroup>,
     /// Namespace and prefix of the replicas' names, which have to differ.
     prefixes: BTreeSet<(String, String)>,
+    /// Namespace and name of the pods that are there.
+    names: BTreeSet<(String, String)>,
     pods: u64,
     /// Priority classes that pods name and the input lacks, with one such pod each.
     absent_classes: BTreeMap<String, String>,
@@ -253,13 +260,27 @@ impl Expansion {
         }))
     }
 
-    /// What the replicas' names begin with: the workload's name, and its kind where another workload has that name.
+    /// What the replicas' names begin with: the workload's name, and its kind where another workload has that name, or a pod
+    /// that is not its own is called like one of them.
     fn prefix(&mut self, workload: &Workload<'_>) -> String {
         let mut prefix = workload.name();
-        while !self.prefixes.insert((workload.namespace(), prefix.clone())) {
+        while self.is_called(workload, &prefix) || !self.prefixes.insert((workload.namespace(), prefix.clone())) {
             prefix = format!("{prefix}-{}", workload.kind.to_lowercase());
         }
         prefix
+    }
+
+    /// Whether a pod that is there and is none of a workload's replicas is called `PREFIX-NUMBER`.
+    fn is_called(&self, workload: &Workload<'_>, prefix: &str) -> bool {
+        let own = self.sorted.present.get(&workload.key());
+        let begin = (workload.namespace(), format!("{prefix}-"));
+        let alike = self.names.range(begin.clone()..);
+        let alike = alike.map_while(|(namespace, name)| {
+            name.strip_prefix(&begin.1).filter(|_| *namespace == begin.0).map(|number| (name, number))
+        });
+        alike
+            .filter(|(name, _)| !own.is_some_and(|own| own.contains(*name)))
+            .any(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()))
     }
 
     /// What admission does to a pod; its priority.

@@ -156,7 +156,8 @@ impl Count<'_> {
     /// Whether it would still hold if all waiting pods of a planned machine stood on `other` instead.
     pub(super) fn holds_with(&self, machine: &Machine, other: &Machine, state: &State) -> bool {
         let key = &self.constraint.key;
-        let (Some(from), Some(to)) = (machine.labels.get(key), other.labels.get(key)) else { return false };
+        // Without the label it is in no domain: nobody who is judged may stand there, and nobody there counts.
+        let (from, to) = (machine.labels.get(key), other.labels.get(key));
         if from == to || key == HOSTNAME {
             return true;
         }
@@ -165,14 +166,17 @@ impl Count<'_> {
         for &(at, count) in &machine.pods {
             let count = i64::from(count);
             if at == self.owner {
-                *owners.entry(from).or_default() -= count;
+                let Some(to) = to else { return false };
+                if let Some(from) = from {
+                    *owners.entry(from).or_default() -= count;
+                }
                 *owners.entry(to).or_default() += count;
             }
             if self.members.contains(&at) {
-                if counted(profile, self.constraint, machine) {
+                if let Some(from) = from.filter(|_| counted(profile, self.constraint, machine)) {
                     *matching.entry(from).or_default() -= count;
                 }
-                if counted(profile, self.constraint, other) {
+                if let Some(to) = to.filter(|_| counted(profile, self.constraint, other)) {
                     *matching.entry(to).or_default() += count;
                 }
             }
