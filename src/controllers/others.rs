@@ -1,12 +1,15 @@
 //! A Karpenter that leads elsewhere: its lease stands in its own namespace, which need not be ours.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How often to look whether it still leads.
 const LOOK: Duration = Duration::from_secs(5);
@@ -40,6 +43,26 @@ pub async fn gone(client: &Client, namespace: &str, name: &str) {
             told = Some(holder);
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until a lease of this name in another namespace than ours is taken; who leads by it, in words. A Karpenter of before
+/// had its say already ([`gone`]).
+pub async fn comes(client: &Client, namespace: &str, name: &str) -> String {
+    let leases: Api<Lease> = Api::all(client.clone());
+    let named = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut seen = pin!(watcher(leases, named).default_backoff().applied_objects());
+    loop {
+        match seen.next().await {
+            Some(Ok(lease)) => {
+                let Some(place) = lease.namespace().filter(|other| other != namespace) else { continue };
+                if let Some(holder) = holder(&lease, Timestamp::now()) {
+                    return format!("{holder} leads by the lease {place}/{name}");
+                }
+            }
+            Some(Err(error)) => debug!("leases of that name: {error}"),
+            None => return std::future::pending().await,
+        }
     }
 }
 

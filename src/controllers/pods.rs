@@ -84,9 +84,12 @@ fn refuses_pools(pod: &Pod) -> bool {
         })
 }
 
-/// Whether a pod keeps its node from being empty: it would have to run elsewhere.
+/// Whether a pod keeps its node from being empty: it would have to run elsewhere. One of a StatefulSet that is being deleted
+/// comes back under its name (`IsReschedulable` in `pkg/utils/pod/scheduling.go` of
+/// <https://github.com/kubernetes-sigs/karpenter>).
 pub fn holds_its_node(pod: &Pod) -> bool {
-    !is_over(pod) && !is_daemon(pod) && !is_mirror(pod)
+    let comes_back = !is_ended(pod) && pod.owner_references().iter().any(|owner| owner.kind == "StatefulSet");
+    (!is_over(pod) || comes_back) && !is_daemon(pod) && !is_mirror(pod)
 }
 
 /// Whether a drain has to wait for a pod: all but a kubelet's own, those that tolerate the end of their node, and those
@@ -113,24 +116,22 @@ fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
         .is_some_and(|due| now.duration_since(due.0) > STUCK.try_into().unwrap_or_default())
 }
 
-/// Whether the annotations of a pod, node or claim forbid to disrupt it at `now`: `true`, or a duration since `since`.
+/// Whether the annotations of a pod, node or claim forbid to disrupt it at `now`: `true`, or a duration since `since`, which
+/// has not begun where nothing is known of that.
 pub fn do_not_disrupt(value: Option<&str>, since: Option<Timestamp>, now: Timestamp) -> bool {
     match value.map(str::trim) {
         None => false,
         Some("true") => true,
-        Some(text) => match (crate::duration::parse(text), since) {
-            (Some(duration), Some(since)) => since.checked_add(duration).is_ok_and(|end| now < end),
-            _ => false,
-        },
+        Some(text) => crate::duration::parse(text)
+            .is_some_and(|duration| since.is_none_or(|since| since.checked_add(duration).is_ok_and(|end| now < end))),
     }
 }
 
-/// Whether a pod's annotation forbids to evict it at `now`.
+/// Whether a pod's annotation forbids to evict it at `now`, be it a daemon; a duration begins when the kubelet has seen it.
 pub fn forbids_disruption(pod: &Pod, now: Timestamp) -> bool {
-    let since =
-        pod.status.as_ref().and_then(|status| status.start_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
+    let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
     let value = pod.annotations().get(labels::DO_NOT_DISRUPT).map(String::as_str);
-    holds_its_node(pod) && do_not_disrupt(value, since.map(|time| time.0), now)
+    !is_over(pod) && do_not_disrupt(value, since.map(|time| time.0), now)
 }
 
 /// Whether a node's or claim's annotation forbids to disrupt it at `now`.
@@ -257,6 +258,33 @@ mod tests {
         let requests = supercargo_models::kubernetes::requests::pod_requests;
         assert_eq!(requests(spec).unwrap(), requests(before.spec.as_ref().unwrap()).unwrap());
         assert!(is_provisionable(&pod));
+    }
+
+    #[test]
+    fn daemons_forbid_disruption_and_a_duration_begins_with_the_pod() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let owner =
+            |kind: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "o", "controller": true}]);
+        let annotated = |value: &str, owners: serde_json::Value, status: serde_json::Value| {
+            let annotations = json!({"karpenter.sh/do-not-disrupt": value});
+            let created = "1970-01-01T00:00:00Z";
+            let about = json!({"annotations": annotations, "ownerReferences": owners, "creationTimestamp": created});
+            pod(json!({"metadata": about, "status": status}))
+        };
+        let daemon = annotated("true", owner("DaemonSet"), json!({}));
+        assert!(forbids_disruption(&daemon, at(0)) && !holds_its_node(&daemon));
+        let web = |value: &str, status: serde_json::Value| annotated(value, owner("ReplicaSet"), status);
+        assert!(!forbids_disruption(&web("true", json!({"phase": "Succeeded"})), at(0)));
+        // Nothing has begun yet, however long it has waited.
+        assert!(forbids_disruption(&web("10s", json!({})), at(1000)));
+        let runs = web("10s", json!({"startTime": "1970-01-01T00:01:00Z"}));
+        assert!(forbids_disruption(&runs, at(69)) && !forbids_disruption(&runs, at(70)));
+        assert!(!forbids_disruption(&web("soon", json!({})), at(0)));
+        // Of a StatefulSet one comes back under its name.
+        let leaving = |kind: &str| {
+            pod(json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:30Z", "ownerReferences": owner(kind)}}))
+        };
+        assert!(holds_its_node(&leaving("StatefulSet")) && !holds_its_node(&leaving("ReplicaSet")));
     }
 
     #[test]

@@ -284,14 +284,14 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
         true => None,
         false => Some(stand(&client, &operation).await?),
     };
-    if let Some(election) = &mut election {
+    if let Some(standing) = &mut election {
         health.set_ready(true);
-        tokio::select! {
-            won = won(election, &client, &operation) => won?,
-            signal = &mut told => {
-                info!("{signal}: ended without having led");
-                return Ok(ExitCode::from(EXIT_DONE));
-            }
+        let ended = tokio::select! {
+            won = won(standing, &client, &operation) => won.map(|()| None)?,
+            signal = &mut told => Some(signal),
+        };
+        if let Some(signal) = ended {
+            return Ok(done(signal, election).await);
         }
         health.set_ready(false);
     }
@@ -304,31 +304,40 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     }
     tokio::select! {
         () = definitions(&client, arguments.cloud) => {}
-        signal = &mut told => {
-            info!("{signal}: ended");
-            return Ok(ExitCode::from(EXIT_DONE));
-        }
+        signal = &mut told => return Ok(done(signal, election).await),
     }
-    let work = work(&arguments, client, catalog, metrics, health);
+    let work = work(&arguments, client.clone(), catalog, metrics, health);
+    let (namespace, name) = (lease_namespace(&operation), &operation.leader_election_name);
     let lost = async {
         match &mut election {
-            Some(election) => election.lost().await,
+            Some(election) => tokio::select! {
+                () = election.lost() => "another replica leads".to_owned(),
+                other = controllers::others::comes(&client, namespace, name) => other,
+            },
             None => std::future::pending().await,
         }
     };
-    let (code, why) = tokio::select! {
-        () = work => (EXIT_FAILED, "the watches ended".to_owned()),
-        () = lost => (EXIT_FAILED, "another replica leads".to_owned()),
-        signal = &mut told => (EXIT_DONE, signal.to_owned()),
+    let why = tokio::select! {
+        () = work => "the watches ended".to_owned(),
+        why = lost => why,
+        signal = &mut told => return Ok(done(signal, election).await),
     };
-    match code {
-        EXIT_DONE => info!("{why}: ended"),
-        _ => warn!("{why}: ended"),
-    }
+    warn!("{why}: ended");
+    resign(election).await;
+    Ok(ExitCode::from(EXIT_FAILED))
+}
+
+/// Ends in order, as a signal asks for.
+async fn done(signal: &str, election: Option<Election>) -> ExitCode {
+    info!("{signal}: ended");
+    resign(election).await;
+    ExitCode::from(EXIT_DONE)
+}
+
+async fn resign(election: Option<Election>) {
     if let Some(election) = election {
         election.resign().await;
     }
-    Ok(ExitCode::from(code))
 }
 
 /// Waits until the custom resources are there, and says so as long as they are not.

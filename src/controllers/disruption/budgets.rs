@@ -5,7 +5,8 @@ use croner::parser::{CronParser, Seconds};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::api::{Budget, NodePool};
+use super::super::conditions::{self, INITIALIZED, INSTANCE_TERMINATING};
+use crate::api::{Budget, NodeClaim, NodePool};
 
 /// What a pool allows that has no budgets: the API's default.
 const DEFAULT: &str = "10%";
@@ -22,6 +23,13 @@ pub enum BudgetError {
     /// Not a duration.
     #[error("spec.disruption.budgets: duration: {0:?} is no duration such as 30m")]
     Duration(String),
+}
+
+/// Whether a claim's node counts as one of its pool's: it is initialized, and its machine is not ending already, for then
+/// nothing is left to disrupt (`BuildDisruptionBudgetMapping` in `pkg/controllers/disruption/helpers.go` of
+/// <https://github.com/kubernetes-sigs/karpenter>).
+pub fn counts(claim: &NodeClaim) -> bool {
+    conditions::is_true(claim, INITIALIZED) && !conditions::is_true(claim, INSTANCE_TERMINATING)
 }
 
 /// How many of a pool's `nodes` may be disrupted for a reason at `now`, those that are being disrupted among them: the least

@@ -123,7 +123,7 @@ pub(super) async fn room(
     context: &Context,
 ) -> Result<usize, Error> {
     let name = pool.name_any();
-    let counted: Vec<&Arc<NodeClaim>> = claims.iter().filter(|claim| conditions::is_true(claim, INITIALIZED)).collect();
+    let counted: Vec<&Arc<NodeClaim>> = claims.iter().filter(|claim| budgets::counts(claim)).collect();
     let replaced: BTreeSet<String> =
         replacing(&context.stores.claims.state()).into_iter().map(|one| one.old.name_any()).collect();
     let leaving =

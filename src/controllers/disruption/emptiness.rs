@@ -7,7 +7,7 @@ use super::super::conditions::{self, CONSOLIDATABLE};
 use super::super::context::{Context, Error};
 use super::super::pods;
 use super::candidates::{Candidate, candidates, end, room};
-use super::obstacles::of_node;
+use super::obstacles::{obstacle, of_node};
 use crate::api::NodePool;
 use crate::labels;
 
@@ -35,8 +35,12 @@ async fn take_away(pool: &NodePool, context: &Context) -> Result<usize, Error> {
     let claims = context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
     let rested = |claim: &_| conditions::is_true(claim, CONSOLIDATABLE);
     let mut empty = Vec::new();
+    let budgets = context.stores.disruption_budgets.state();
     for candidate in candidates(&claims, rested, context).into_iter().filter(Candidate::is_empty) {
-        match of_node(&candidate.node, context.now()) {
+        let now = context.now();
+        // Daemons have a say as well.
+        let of_pods = || obstacle(&candidate.claim, &candidate.pods, &budgets, now);
+        match of_node(&candidate.node, now).or_else(of_pods) {
             Some(obstacle) => candidate.tell_blocked(&obstacle, context).await,
             None => empty.push(candidate),
         }

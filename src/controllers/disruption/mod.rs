@@ -9,7 +9,7 @@ mod drift;
 mod emptiness;
 mod obstacles;
 
-pub use budgets::allowed;
+pub use budgets::{allowed, counts};
 pub use candidates::replacing;
 pub use obstacles::{obstacle, of_node};
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::super::conditions::{self, INITIALIZED, LAUNCHED};
-use super::super::disruption::{REASONS, allowed};
+use super::super::conditions::{self, LAUNCHED};
+use super::super::disruption::{REASONS, allowed, counts};
 use super::super::overlays::Market;
 use super::{amounts, listed};
 use crate::api::{NodeClaim, NodePool};
@@ -47,7 +47,7 @@ pub(super) fn gauges(
         }
         let claims = own.get(name.as_str()).map_or(&[][..], Vec::as_slice);
         cost.add(vec![("nodepool", name.clone())], together(claims, market));
-        let nodes = claims.iter().filter(|claim| conditions::is_true(claim, INITIALIZED)).count();
+        let nodes = claims.iter().filter(|claim| counts(claim)).count();
         for reason in REASONS {
             // A budget that can't be understood allows nothing.
             let most = allowed(pool, reason, nodes, now).unwrap_or(0);

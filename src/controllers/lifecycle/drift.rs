@@ -11,9 +11,10 @@ use tracing::{debug, info};
 use super::super::conditions::{self, Conditions, DRIFTED, Known};
 use super::super::context::{Context, Error};
 use super::super::hash;
+use super::super::overlays::Market;
 use super::write;
 use crate::api::{NodeClaim, NodePool, NodeSelectorRequirementWithMinValues};
-use crate::cloud::CloudError;
+use crate::cloud::{CloudError, Offer};
 use crate::labels;
 
 /// How often to look without having been told, as Karpenter does: classes and machines change untold.
@@ -23,11 +24,13 @@ pub(super) const PERIOD: Duration = Duration::from_secs(5 * 60);
 const POOL: &str = "NodePoolDrifted";
 /// The pool's requirements do, and the node does not satisfy them.
 const REQUIREMENTS: &str = "RequirementsDrifted";
+/// What it was launched as is on sale no more.
+const NOT_FOUND: &str = "InstanceTypeNotFound";
 
 /// Brings `Drifted` of a launched claim up to date; whether it was written.
 pub(super) async fn observe(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<bool, Error> {
     let Some(pool) = context.stores.pool_of(claim) else { return Ok(false) };
-    let found = match of_pool(&pool, claim) {
+    let found = match of_pool(&pool, claim).or_else(|| of_market(claim, &context.market())) {
         Some(found) => Some(found),
         None => match context.cloud.drifted(claim).await {
             Ok(reason) => reason.map(|reason| (reason.clone(), reason)),
@@ -70,6 +73,18 @@ fn of_pool(pool: &NodePool, claim: &NodeClaim) -> Option<(String, String)> {
     }
     let unmet = pool.spec.template.spec.requirements.iter().find_map(|one| unmet(one, claim))?;
     Some((REQUIREMENTS.into(), unmet))
+}
+
+/// Reason and message where nobody sells what a claim was launched as.
+fn of_market(claim: &NodeClaim, market: &Market) -> Option<(String, String)> {
+    let label = |key: &str| claim.labels().get(key).cloned();
+    let offer = Offer {
+        instance_type: label(labels::INSTANCE_TYPE)?,
+        zone: label(labels::ZONE)?,
+        capacity_type: label(labels::CAPACITY_TYPE)?,
+    };
+    let is_sold = market.price(claim, &offer).is_some();
+    (!is_sold).then(|| (NOT_FOUND.into(), format!("{offer} is in the catalogue no more")))
 }
 
 /// What a claim's labels lack of a requirement of its pool.
@@ -155,6 +170,30 @@ mod tests {
         };
         assert_eq!(drifted("v3").as_deref(), Some("NodePoolDrifted"));
         assert_eq!(drifted(hash::VERSION), None);
+    }
+
+    #[test]
+    fn what_nobody_sells_any_more_has_drifted() {
+        let catalog = crate::catalog::embedded().unwrap();
+        let market = Market::new(std::sync::Arc::new(catalog), &[], &[]);
+        let launched = |instance: &str| -> NodeClaim {
+            serde_json::from_value(json!({
+                "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+                "metadata": {"name": "c", "labels": {
+                    "node.kubernetes.io/instance-type": instance, "topology.kubernetes.io/zone": "us-east-1a",
+                    "karpenter.sh/capacity-type": "on-demand",
+                }},
+                "spec": {"nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": []},
+            }))
+            .unwrap()
+        };
+        assert_eq!(of_market(&launched("m5.large"), &market), None);
+        let (reason, message) = of_market(&launched("m0.large"), &market).unwrap();
+        assert_eq!(reason, "InstanceTypeNotFound");
+        assert!(message.contains("m0.large"), "{message}");
+        let mut unlabelled = launched("m0.large");
+        unlabelled.metadata.labels = None;
+        assert_eq!(of_market(&unlabelled, &market), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From a node that has joined to one that pods can run on.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use serde_json::json;
 use tracing::info;
 
@@ -14,28 +15,33 @@ use super::write;
 use crate::api::NodeClaim;
 use crate::{binding, labels};
 
-/// Marks claim and node initialized once nothing is missing; else says what is.
-pub(super) async fn initialize(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
+/// Marks claim and node initialized once nothing is missing; else says what is. When to look again, unless something changes
+/// before.
+pub(super) async fn initialize(
+    claim: &NodeClaim,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Option<Duration>, Error> {
     let mut conditions = Conditions::of(claim, now);
     let Some(node) = context.stores.node_of(claim) else {
         conditions.set(INITIALIZED, Known::Unknown, "NodeNotFound", "the node is gone");
         write(claim, context, conditions, json!({})).await?;
-        return Ok(Action::await_change());
+        return Ok(None);
     };
     let held = hold::is_held(&node);
     if let Some((reason, message)) = missing(&node, claim) {
         conditions.set(INITIALIZED, Known::Unknown, reason, &message);
         write(claim, context, conditions, json!({})).await?;
         if !held {
-            return Ok(Action::await_change());
+            return Ok(None);
         }
         // It may be a daemon of what is missing that the taint of the plan keeps away.
         let left = hold::left(claim, context.settings.bind_deadline, now);
         if left.is_zero() {
             context.patch_node(&node, json!({"spec": {"taints": hold::opened(&node)}})).await?;
-            return Ok(Action::await_change());
+            return Ok(None);
         }
-        return Ok(Action::requeue(left));
+        return Ok(Some(left));
     }
     let mut patch = json!({"metadata": {"labels": {labels::INITIALIZED: "true"}}});
     if held {
@@ -43,7 +49,7 @@ pub(super) async fn initialize(claim: &NodeClaim, context: &Context, now: Timest
             let words = "the node is held for the pods that were planned onto it";
             conditions.set(INITIALIZED, Known::Unknown, "StartupTaintsExist", words);
             write(claim, context, conditions, json!({})).await?;
-            return Ok(Action::requeue(pause));
+            return Ok(Some(pause));
         }
         patch["spec"]["taints"] = json!(hold::opened(&node));
     }
@@ -60,7 +66,7 @@ pub(super) async fn initialize(claim: &NodeClaim, context: &Context, now: Timest
     write(claim, context, conditions, fields).await?;
     info!(claim = claim.name_any(), node = node.name_any(), "ready for pods");
     context.metrics.claim_initialized(claim);
-    Ok(Action::await_change())
+    Ok(None)
 }
 
 /// What a node lacks besides being open, as reason and message; the reasons are the API's.

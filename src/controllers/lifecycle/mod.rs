@@ -71,11 +71,12 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
         }
         return registration::register(&claim, &context, now).await;
     }
-    if !conditions::is_true(&claim, INITIALIZED) {
-        return initialization::initialize(&claim, &context, now).await;
-    }
-    let rested = rest::rest(&claim, &context, now).await?;
-    let soonest = rested.into_iter().chain(expires).fold(drift::PERIOD, Duration::min);
+    let pause = match conditions::is_true(&claim, INITIALIZED) {
+        true => rest::rest(&claim, &context, now).await?,
+        // One that never gets so far expires and drifts as well.
+        false => initialization::initialize(&claim, &context, now).await?,
+    };
+    let soonest = pause.into_iter().chain(expires).fold(drift::PERIOD, Duration::min);
     Ok(Action::requeue(soonest))
 }
 

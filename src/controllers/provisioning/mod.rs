@@ -46,6 +46,8 @@ const AT_ONCE: usize = 16;
 const UNPLACED_PAUSE: Duration = Duration::from_secs(10);
 /// How long a watch is given to bring what we have just created.
 const WATCH_PATIENCE: Duration = Duration::from_secs(10);
+/// When a watch is late, and how often the API server is asked from then on.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Plans for ever: each time a pod waits, or may find a place that it did not find before.
 pub async fn run(context: Arc<Context>) {
@@ -428,12 +430,15 @@ fn tell(context: &Arc<Context>, events: Vec<(Arc<Pod>, EventType, &'static str, 
 /// Waits until the watch has brought a claim that was just created.
 async fn seen(context: &Context, claim: &NodeClaim) {
     let begin = Instant::now();
+    let mut asks = begin + LATE;
     while context.stores.claims.get(&ObjectRef::from_obj(claim)).is_none() && begin.elapsed() < WATCH_PATIENCE {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        if Instant::now() < asks {
+            continue;
+        }
+        asks += LATE;
         // Gone again before it was seen.
-        if begin.elapsed() > Duration::from_secs(1)
-            && matches!(context.claims().get_opt(&claim.name_any()).await, Ok(None))
-        {
+        if matches!(context.claims().get_opt(&claim.name_any()).await, Ok(None)) {
             return;
         }
     }

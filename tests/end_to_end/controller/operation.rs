@@ -84,8 +84,8 @@ fn a_karpenter_that_leads_in_another_namespace_is_let_alone() {
             "holderIdentity": "karpenter-1", "leaseDurationSeconds": 3600,
             "renewTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
         }});
-        stage.create(&leases, lease).await;
-        let controller = stage.controller(&[]);
+        stage.create(&leases, lease.clone()).await;
+        let mut controller = stage.controller(&[]);
         until("it to say so", async || {
             controller.log().contains("karpenter-1 leads by the lease default/karpenter-leader-election").then_some(())
         })
@@ -95,6 +95,12 @@ fn a_karpenter_that_leads_in_another_namespace_is_let_alone() {
         assert!(stage.claims().await.is_empty() && !controller.log().contains("leading"), "{}", controller.log());
         leases.delete("karpenter-leader-election", &Default::default()).await.unwrap();
         stage.run_pods(1).await;
+        // It comes back.
+        stage.create(&leases, lease).await;
+        assert_eq!(controller.ended(Duration::from_secs(10)), Some(1));
+        let words = "karpenter-1 leads by the lease default/karpenter-leader-election: ended";
+        assert!(controller.log().contains(words), "{}", controller.log());
+        assert_eq!(holder(&stage).await, None);
     });
 }
 

@@ -305,6 +305,26 @@ fn a_machine_ends_at_its_age_and_its_pods_get_another() {
 }
 
 #[test]
+fn a_machine_ends_at_its_age_though_its_node_never_gets_ready_for_pods() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        let agent = json!([{"key": "example.com/agent", "effect": "NoSchedule"}]);
+        let spec = json!({"expireAfter": "8s", "startupTaints": agent});
+        stage.pool("default", json!({"template": {"spec": spec}})).await;
+        stage.deployment("inflate", 1, "1200m", json!({})).await;
+        let old = until("a node that waits", async || {
+            let claims = stage.claims().await;
+            let waits = claims.first().filter(|claim| condition(claim, "Registered") == "True")?;
+            Some(waits.name_any())
+        })
+        .await;
+        until("it to go", async || stage.claims().await.iter().all(|claim| claim.name_any() != old).then_some(()))
+            .await;
+        assert!(controller.log().contains("expired"), "{}", controller.log());
+    });
+}
+
+#[test]
 fn what_lost_its_other_half_is_cleared_away() {
     run(async |stage| {
         let _controller = stage.controller(&[]);
