@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kube::ResourceExt;
-use kube::api::ListParams;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
-use supercargo::api::NodePool;
+use supercargo::api::{KWOKNodeClass, NodePool};
 
 use super::stage::{TYPE, condition, either_type, label, run};
 use crate::fixture::until;
@@ -48,6 +49,40 @@ fn machines_come_when_pods_wait_and_go_when_they_do_not() {
         assert_eq!(pool.resources.unwrap()["cpu"].0, "12");
 
         stage.scale("inflate", 0).await;
+        stage.whole(0).await;
+    });
+}
+
+/// What the README has people try.
+#[test]
+fn the_quickstart_gets_nodes_for_fifty_pods_and_gives_them_back() {
+    run(async |stage| {
+        let controller = stage.controller(&[]);
+        let text = std::fs::read_to_string("fixtures/clusters/quickstart/quickstart.yaml").unwrap();
+        let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&text).unwrap();
+        assert_eq!(objects.len(), 3);
+        for object in objects {
+            let resource = match object.types.as_ref().unwrap().kind.as_str() {
+                "KWOKNodeClass" => ApiResource::erase::<KWOKNodeClass>(&()),
+                "NodePool" => ApiResource::erase::<NodePool>(&()),
+                "Deployment" => ApiResource::erase::<Deployment>(&()),
+                kind => panic!("{kind}"),
+            };
+            let api: Api<DynamicObject> = match object.namespace() {
+                Some(namespace) => Api::namespaced_with(stage.client.clone(), &namespace, &resource),
+                None => Api::all_with(stage.client.clone(), &resource),
+            };
+            api.create(&PostParams::default(), &object).await.unwrap();
+        }
+        stage.scale("inflate", 50).await;
+        stage.run_pods(50).await;
+        let nodes = stage.nodes().await.len();
+        assert!((1..50).contains(&nodes), "{nodes} nodes\n{}", controller.log());
+        stage.whole(nodes).await;
+        stage.scale("inflate", 0).await;
+        // Not before the time that the pool gives them.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(stage.nodes().await.len(), nodes, "{}", controller.log());
         stage.whole(0).await;
     });
 }
