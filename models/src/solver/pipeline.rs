@@ -13,10 +13,10 @@ use super::{
     Control, Known, Progress, Settings, blocks, bound, complete, cover, dive, enumerate, improve, integer, mix,
 };
 use super::{fluid, sequence};
-use crate::problem::{Problem, Solution};
+use crate::problem::{Pattern, Problem, Solution};
 
 /// More shapes than this are placed node after node by their worth, too.
-const MANY: usize = 60;
+const MANY: usize = 20;
 
 /// More units than this as well.
 const CROWD: u64 = 5_000;
@@ -240,8 +240,16 @@ fn units(problem: &Problem) -> u64 {
     problem.shapes.iter().map(|shape| u64::from(shape.count)).sum()
 }
 
-/// Plans node after node by the worths of the relaxation, on the bins that it uses most.
-fn fill_by_worth(state: &State, found: &fluid::Fluid, prices: &[f64], settings: &Settings, control: &dyn Control) {
+/// Plans node after node by the worths of the relaxation, on the bins that it uses most. Tells the patterns of all these
+/// plans: a relaxation that begins with them needs fewer rounds.
+fn fill_by_worth(
+    state: &State,
+    found: &fluid::Fluid,
+    prices: &[f64],
+    settings: &Settings,
+    control: &dyn Control,
+) -> Vec<Pattern> {
+    let mut patterns = Vec::new();
     let problem = state.problem;
     let mut candidates: Vec<usize> = (0..problem.bins.len())
         .filter(|&bin| found.nodes[bin] > 1e-6 && problem.bins[bin].max_count.is_none() && problem.bins[bin].price > 0)
@@ -258,7 +266,24 @@ fn fill_by_worth(state: &State, found: &fluid::Fluid, prices: &[f64], settings: 
         }
         let partial =
             sequence::fill(problem, &found.duals[..problem.shapes.len()], &candidates, manner, rounds, control);
-        state.offer(complete::complete(problem, &partial, Some(prices), control), "sequence");
+        let solution = complete::complete(problem, &partial, Some(prices), control);
+        patterns.extend(solution.nodes.iter().map(|(pattern, _)| pattern.clone()));
+        state.offer(solution, "sequence");
+    }
+    patterns
+}
+
+/// So little time is left that another walk is not begun, in seconds.
+const TOO_LATE: f64 = 0.05;
+
+/// Betters the incumbent until the end, walk after walk from the one that is the best by then.
+fn polish(state: &State, gap: f64, settings: &Settings, control: &dyn Control) {
+    let mut own = Settings { gap, ..settings.clone() };
+    while control.remaining_seconds() > TOO_LATE && !control.exhausted() && !state.done(gap) {
+        own.seed = own.seed.wrapping_add(1);
+        let bound = state.best(|best| best.bound);
+        let slice = Slice::of(control, 0.25);
+        state.offer(improve::improve(state.problem, state.solution(), bound, &own, &slice), "polish");
     }
 }
 
@@ -324,6 +349,7 @@ pub(super) fn search<'a>(
         Err(_) if gap.is_none() => None,
         Err(error) => return Err(error),
     };
+    let mut filled = Vec::new();
     if let Some(found) = &fluid {
         if gap.is_some() {
             state.offer_bound(bound::rounded(problem, found.bound));
@@ -333,12 +359,13 @@ pub(super) fn search<'a>(
             stages.end("realise");
         }
         if problem.shapes.len() > MANY || units(problem) > CROWD {
-            fill_by_worth(&state, found, &prices, settings, &Slice::of(control, 0.4));
+            filled = fill_by_worth(&state, found, &prices, settings, &Slice::of(control, 0.4));
         }
     }
     stages.end("fluid");
     let mut columns = Columns::new(problem, &demand, first)?;
     columns.add(state.solution().nodes.into_iter().map(|(pattern, _)| pattern))?;
+    columns.add(filled)?;
     columns.add(known.patterns.iter().filter(|pattern| usable[pattern.bin as usize]).cloned())?;
     let mut pricing = Pricing::new(&columns.master, &demand, &usable);
     let limits = ColumnLimits {
@@ -375,7 +402,11 @@ pub(super) fn search<'a>(
             let known = end.columns.fork(&demand, first)?;
             let control = UntilDone { inner: control, state: &state, gap };
             let (proven, found) = rayon::join(
-                || proof(&known, &control),
+                || {
+                    proof(&known, &control)?;
+                    polish(&state, gap, settings, &control);
+                    Ok(())
+                },
                 || {
                     let alone = Settings { threads: 1, ..settings.clone() };
                     blocks::better(&state, gap, &alone, &Slice::of(&control, BLOCKS))?;

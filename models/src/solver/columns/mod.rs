@@ -35,6 +35,12 @@ type Task = ((usize, usize), (f64, Vec<usize>));
 /// Steps of the search of one knapsack; what it leaves open is for HiGHS.
 const STEPS: u64 = 15_000;
 
+/// A round betters the relaxation too little where that is less than this part of its distance to the bound.
+const STALLED: f64 = 0.01;
+/// Such rounds, one after the other, before pricing looks closer; and the first rounds, in which it never does.
+const PATIENCE: u32 = 5;
+const FIRST_ROUNDS: u64 = 20;
+
 /// A pricing problem that the search did not finish.
 struct Open<'o> {
     knapsack: &'o Knapsack,
@@ -420,6 +426,8 @@ impl<'a> Columns<'a> {
         let mut work = 400_u64;
         let mut smoothing = if limits.center.is_some() { 0.8 } else { 0.6 };
         let mut center: Option<Vec<f64>> = limits.center.clone();
+        // The relaxation's value a round ago, and rounds since it last fell by much.
+        let (mut last, mut stalled) = (f64::INFINITY, 0);
         if self.rounds > 0 && self.bound > 0.0 {
             center = Some(self.duals.clone());
         }
@@ -462,6 +470,14 @@ impl<'a> Columns<'a> {
             });
             if bound >= limits.incumbent || (limits.incumbent - bound) as f64 <= limits.gap * limits.incumbent as f64 {
                 return Ok(());
+            }
+            // Where rounds hardly better the relaxation any more it is the pricing that spoils the bound: it looks closer.
+            let step = last - self.solution.objective;
+            stalled = if step < STALLED * (self.solution.objective - self.bound) { stalled + 1 } else { 0 };
+            last = self.solution.objective;
+            if stalled >= PATIENCE && self.rounds > FIRST_ROUNDS {
+                work = (work * 6).min(limits.work);
+                stalled = 0;
             }
             let close = (self.solution.objective - self.bound) <= 1e-7 * self.solution.objective.abs();
             let slack_free = self.solution.columns[..shapes].iter().all(|units| *units <= 1e-9);
