@@ -83,6 +83,10 @@ workloads: ## Re-make fixtures/workloads (needs python3; OPENB=openb_pod_list_de
 scale: ## Write workloads of up to 100,000 pods to target/scale, for `supercargo bench target/scale`
 	$(PYTHON) scripts/make_workloads.py --scale target/scale
 
+.PHONY: variants
+variants: ## Write other draws of the workloads with the most rules to target/variants, for `supercargo bench target/variants`
+	$(PYTHON) scripts/make_workloads.py --variants target/variants
+
 .PHONY: catalog
 catalog: ## Re-make fixtures/catalog (PYTHON with moto, CATALOG_FLAGS="--on-demand ...": see scripts/make_catalog.py)
 	$(PYTHON) scripts/make_catalog.py --output fixtures/catalog/us-east-1.json.gz $(CATALOG_FLAGS)

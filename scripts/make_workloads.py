@@ -2,14 +2,15 @@
 """Makes the bundled workloads (fixtures/workloads), always the same bytes, with nothing but Python's standard library.
 
 openb.yaml is made where --openb gives openb_pod_list_default.csv of Alibaba's cluster-trace-gpu-v2023. --scale DIR
-writes the workloads of 10,000 and 100,000 pods instead, which are too large to be worth keeping.
+writes the workloads of 10,000 and 100,000 pods instead, which are too large to be worth keeping, and --variants DIR
+other draws of mixed and shop, which nothing was tuned on.
 """
 
 import argparse
 import json
 import pathlib
 
-from workloads import fleets, openb, scale, shop, yaml
+from workloads import fleets, openb, scale, shop, variants, yaml
 
 
 def main():
@@ -18,11 +19,16 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("fixtures/workloads"), help="folder to write to")
     parser.add_argument("--openb", type=pathlib.Path, help="the trace's openb_pod_list_default.csv")
     parser.add_argument("--scale", type=pathlib.Path, help="write the large workloads to this folder, and nothing else")
+    parser.add_argument("--variants", type=pathlib.Path, help="write other draws of mixed and shop, and nothing else")
     arguments = parser.parse_args()
     if arguments.scale:
         for pods, shapes in scale.SIZES:
             write_json(arguments.scale / f"pods-{pods}-shapes-{shapes}.json", scale.documents(pods, shapes))
         write_json(arguments.scale / "pods-10000-shapes-500-ruled.json", scale.documents(10_000, 500, ruled=0.3))
+        return
+    if arguments.variants:
+        for name, documents in variants.all_of_them():
+            write(arguments.variants / f"{name}.yaml", yaml.stream(documents, variants.__doc__))
         return
     write(arguments.out / "shop.yaml", yaml.stream(shop.documents(), shop.COMMENT))
     for name, make in fleets.BUNDLES.items():

@@ -128,9 +128,9 @@ def web():
     ]
 
 
-def mixed():
+def mixed(seed=20261102, pods=1000, shapes=100):
     """A hundred shapes, a thousand pods, and any mix of rules."""
-    team, rng = "mixed", random.Random(20261102)
+    team, rng = "mixed", random.Random(seed)
     found = [
         k.namespace(team),
         k.node_class(team),
@@ -142,7 +142,7 @@ def mixed():
             tolerations=[k.tolerate("mixed/reserved")],
         )),
     ]
-    for index, replicas in enumerate(shares(rng, 1000, 100)):
+    for index, replicas in enumerate(shares(rng, pods, shapes)):
         name = f"app-{index:02}"
         millicores = min(12000, max(50, round(rng.lognormvariate(6.3, 0.9) / 10) * 10))
         mebibytes = min(48 * 1024, max(64, round(millicores * rng.lognormvariate(0.8, 0.6) / 16) * 16))
