@@ -15,6 +15,7 @@ BINARY := $(CARGO_TARGET_DIR)/release/supercargo
 TEST_CLUSTER := $(CARGO_TARGET_DIR)/release/test-cluster
 CLUSTER_STATE := $(CARGO_TARGET_DIR)/test-cluster.json
 JUDGE := $(CARGO_TARGET_DIR)/release/judge
+REACH := $(CARGO_TARGET_DIR)/release/reach
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 CARGO_FLAGS := --locked --release
 PYTHON ?= python3
@@ -66,6 +67,11 @@ binding: setup cluster-parts ## Re-make fixtures/BINDING.md: how plans bind on a
 	cargo build $(CARGO_FLAGS) --workspace --bins
 	"$(JUDGE)" --output-file fixtures/BINDING.md $(JUDGED:%=fixtures/workloads/%.yaml) \
 		--note "openb.yaml is left out: of its 8,152 pods none asks for more than room and a toleration."
+
+.PHONY: reach
+reach: setup cluster-parts ## Measure how far and how fast the controller brings a real control plane; fails where that is not enough
+	cargo build $(CARGO_FLAGS) --workspace --bins
+	"$(REACH)"
 
 .PHONY: bench
 bench: setup ## Measure the solvers side by side with criterion

@@ -4,6 +4,7 @@
 //! alone, and every write names the version that it saw, so that of two who want the lease one fails. Who leads renews with
 //! one write, and reads only when that fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,6 +15,8 @@ use kube::{Api, Client};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
+
+use super::tenure::Tenure;
 
 /// How long a lease is valid without being renewed, as controller-runtime has it.
 const DURATION: Duration = Duration::from_secs(15);
@@ -39,11 +42,17 @@ pub struct Election {
 }
 
 impl Election {
-    /// Stands for election.
+    /// Stands for election; `tenure` is extended with each renewal.
     ///
     /// # Errors
     /// If the lease can be neither read nor made.
-    pub async fn stand(client: Client, namespace: &str, name: &str, identity: &str) -> Result<Self, kube::Error> {
+    pub async fn stand(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        tenure: Arc<Tenure>,
+    ) -> Result<Self, kube::Error> {
         let mut candidate = Candidate {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
@@ -52,6 +61,7 @@ impl Election {
             changed: Instant::now(),
             renewed: None,
             told: None,
+            tenure,
         };
         candidate.step().await?;
         let (sender, state) = watch::channel(candidate.leads());
@@ -98,6 +108,8 @@ struct Candidate {
     renewed: Option<Instant>,
     /// Of whom it was said that they lead.
     told: Option<String>,
+    /// Until when this candidate may act.
+    tenure: Arc<Tenure>,
 }
 
 impl Candidate {
@@ -180,6 +192,7 @@ impl Candidate {
             Ok(lease) => {
                 self.lease = lease;
                 (self.changed, self.renewed) = (asked, Some(asked));
+                self.tenure.extend(asked + DEADLINE);
                 Ok(true)
             }
             // 404: the lease is gone.

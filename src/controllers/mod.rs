@@ -38,6 +38,7 @@ mod settings;
 mod static_capacity;
 mod stores;
 mod taints;
+mod tenure;
 mod termination;
 
 use std::convert::Infallible;
@@ -57,6 +58,7 @@ pub use leader::Election;
 pub use settings::{Bind, MinValues, Preferences, Settings};
 use stores::{Bells, Stores};
 use supercargo_models::solver::Memory;
+pub use tenure::Tenure;
 use tracing::info;
 
 use crate::cloud::{CloudProvider, Metered};

@@ -21,6 +21,9 @@ use serde_json::Value;
 use tower::Service;
 use tower::layer::layer_fn;
 
+use super::fenced::Fenced;
+use crate::controllers::Tenure;
+
 /// When to die.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DyingArguments {
@@ -34,22 +37,24 @@ pub struct DyingArguments {
 }
 
 impl DyingArguments {
-    /// A client for a program that dies as it was asked to, or one for a program that does not.
+    /// A client for a program that dies as it was asked to, or one for a program that does not; it writes as long as it may.
     ///
     /// # Errors
     /// If the configuration can't be used, or the file can't be read.
-    pub fn client(&self, config: Config) -> anyhow::Result<Client> {
+    pub fn client(&self, config: Config, tenure: &Arc<Tenure>) -> anyhow::Result<Client> {
+        let fence = layer_fn(|inner| Fenced { inner, tenure: Arc::clone(tenure) });
+        let fenced = ClientBuilder::try_from(config)?.with_layer(&fence);
         let death = match (&self.die_after_writes, &self.die_at_each) {
             (Some(writes), _) => Death::After(AtomicU64::new(*writes)),
             (None, Some(file)) => {
                 Death::AtEach(Points { file: file.clone(), known: deaths(file)?, turn: tokio::sync::Mutex::default() })
             }
-            (None, None) => return Ok(Client::try_from(config)?),
+            (None, None) => return Ok(fenced.build()),
         };
         let death = Arc::new(death);
         let layer =
             layer_fn(|inner| Dying { inner: Arc::new(tokio::sync::Mutex::new(inner)), death: Arc::clone(&death) });
-        Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+        Ok(fenced.with_layer(&layer).build())
     }
 }
 

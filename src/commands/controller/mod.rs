@@ -1,6 +1,7 @@
 //! `controller`: the in-cluster autoscaler.
 
 mod dying;
+mod fenced;
 mod gates;
 mod patience;
 
@@ -28,7 +29,7 @@ use crate::cloud::kwok::{Faults, Kwok, Pattern};
 use crate::cluster::{self, LiveError, Target};
 use crate::commands::arguments::{CatalogArguments, PlanningArguments, parse_duration};
 use crate::commands::planning::read_catalog;
-use crate::controllers::{self, Bind, Election, MinValues, Preferences, Settings};
+use crate::controllers::{self, Bind, Election, MinValues, Preferences, Settings, Tenure};
 use crate::telemetry::{Health, LogFormat, LogLevel, Metrics, serve, start_logs};
 
 /// How long what is under way may take to end when the program is asked to.
@@ -263,7 +264,8 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     // Everything is tried again in its own time; a client that does so as well would hold up the drain of a node for one pod
     // that its disruption budget keeps there (429).
     config.default_retry = false;
-    let client = arguments.dying.client(config).map_err(BadInput::from_error)?;
+    let tenure = Arc::new(Tenure::default());
+    let client = arguments.dying.client(config, &tenure).map_err(BadInput::from_error)?;
     let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
     let ([at_metrics, at_health], server) =
         serve(Arc::clone(&metrics), Arc::clone(&health), level, operation.metrics_port, operation.health_probe_port)
@@ -282,7 +284,7 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     // A dry run is not to keep the lease from whoever acts.
     let mut election = match operation.disable_leader_election || arguments.dry_run {
         true => None,
-        false => Some(stand(&client, &operation).await?),
+        false => Some(stand(&client, &operation, tenure).await?),
     };
     if let Some(standing) = &mut election {
         health.set_ready(true);
@@ -379,14 +381,14 @@ fn lease_namespace(operation: &OperationArguments) -> &str {
     operation.leader_election_namespace.as_ref().unwrap_or(&operation.system_namespace)
 }
 
-async fn stand(client: &Client, operation: &OperationArguments) -> anyhow::Result<Election> {
+async fn stand(client: &Client, operation: &OperationArguments, tenure: Arc<Tenure>) -> anyhow::Result<Election> {
     let namespace = lease_namespace(operation);
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "supercargo".into());
     // Two of one host name, or one that was started again, are two candidates.
     let begun = jiff::Timestamp::now().as_millisecond();
     let identity = format!("{host}_{}-{begun}", std::process::id());
     info!("standing for {namespace}/{} as {identity}", operation.leader_election_name);
-    Election::stand(client.clone(), namespace, &operation.leader_election_name, &identity)
+    Election::stand(client.clone(), namespace, &operation.leader_election_name, &identity, tenure)
         .await
         .with_context(|| format!("the lease {namespace}/{}", operation.leader_election_name))
 }

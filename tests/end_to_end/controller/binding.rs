@@ -192,6 +192,16 @@ fn kube_scheduler_is_told_of_the_plan_if_it_is_to_decide() {
         };
         until("six nominations", async || (nominated().len() == 6).then_some(())).await;
         assert!(requests(&stage, "create", "binding").is_empty());
+        // What it was told is where the plan has them, wherever they run.
+        let planned = until("an event for each pod", async || {
+            let planned = planned(&stage).await;
+            (planned.len() == 6).then_some(planned)
+        })
+        .await;
+        for pod in stage.pods().list(&ListParams::default()).await.unwrap().items {
+            let told = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_ref());
+            assert!(told.is_none_or(|told| planned.get(&pod.name_any()) == Some(told)), "{told:?} of {planned:?}");
+        }
     });
 }
 
@@ -205,8 +215,8 @@ fn reads(stage: &Stage) -> Vec<Value> {
     log
 }
 
-/// A claim `data` of a class that waits for a node, and a Deployment `stateful` of one pod that mounts it.
-async fn stateful(stage: &Stage) {
+/// A claim `data` of a class that waits for a node.
+pub async fn waiting_claim(stage: &Stage) {
     let class = json!({
         "metadata": {"name": "slow"}, "provisioner": "example.com/nobody", "volumeBindingMode": "WaitForFirstConsumer",
     });
@@ -219,6 +229,32 @@ async fn stateful(stage: &Stage) {
         },
     });
     stage.create(&Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone()), claim).await;
+}
+
+/// The claim of [`waiting_claim`] and the node that its volume is to be made for, once somebody has chosen one.
+pub async fn chosen(stage: &Stage) -> Option<(PersistentVolumeClaim, String)> {
+    let claims = Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone());
+    // No `get`, which a test counts.
+    let claim = claims.list(&ListParams::default()).await.unwrap().items.remove(0);
+    let node = claim.annotations().get("volume.kubernetes.io/selected-node").cloned()?;
+    Some((claim, node))
+}
+
+/// Makes the volume of [`waiting_claim`], as its provisioner would.
+pub async fn make_volume(stage: &Stage, claim: &PersistentVolumeClaim) {
+    let volume = json!({"metadata": {"name": "made"}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "slow",
+        "claimRef": {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": "data", "uid": claim.uid(),
+        },
+        "csi": {"driver": "example.com", "volumeHandle": "made"},
+    }});
+    stage.create(&stage.all::<PersistentVolume>(), volume).await;
+}
+
+/// A Deployment `stateful` of one pod that mounts the claim of [`waiting_claim`].
+async fn stateful(stage: &Stage) {
+    waiting_claim(stage).await;
     let volume = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     stage.deployment("stateful", 1, "1200m", json!({"spec": {"volumes": volume}})).await;
 }
@@ -229,24 +265,11 @@ fn a_pod_is_bound_when_its_volume_is_made_and_nothing_is_asked_meanwhile() {
         stateful(&stage).await;
         stage.pool("default", json!({})).await;
         let controller = stage.sole_controller(&[]);
-        let claims = Api::<PersistentVolumeClaim>::default_namespaced(stage.client.clone());
-        let (uid, node) = until("the claim to be told of its node", async || {
-            let claim = claims.list(&ListParams::default()).await.unwrap().items.remove(0);
-            let node = claim.annotations().get("volume.kubernetes.io/selected-node").cloned();
-            Some((claim.uid()?, node?))
-        })
-        .await;
+        let (claim, node) = until("the claim to be told of its node", async || chosen(&stage).await).await;
         // So long as it takes to make a volume.
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(is_held(&stage.nodes().await[0]), "{}", controller.log());
-        let volume = json!({"metadata": {"name": "made"}, "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "slow",
-            "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": "data", "uid": uid,
-            },
-            "csi": {"driver": "example.com", "volumeHandle": "made"},
-        }});
-        stage.create(&stage.all::<PersistentVolume>(), volume).await;
+        make_volume(&stage, &claim).await;
         stage.run_pods(1).await;
         assert_eq!(stage.running().await, [node]);
         stage.whole(1).await;

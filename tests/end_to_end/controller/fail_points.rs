@@ -9,7 +9,9 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use supercargo::api::NodeClaim;
 
+use super::binding::{chosen, make_volume, waiting_claim};
 use super::claims::standalone;
+use super::overlays::{is_ready, overlay};
 use super::repair::kernel;
 use super::stage::{Stage, condition, label, run};
 use crate::fixture::until;
@@ -29,7 +31,9 @@ const fn part(pool: &'static str, pods: [u32; 2], machines: [usize; 3]) -> Part 
     Part { pool, pods, machines }
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
+    // Its volume is made when a node is chosen for it.
+    part("stateful", [0, 1], [0, 1, 1]),
     // Pods come, and nodes are held for them.
     part("fresh", [0, 4], [0, 2, 2]),
     // What is planned for them is refused.
@@ -57,8 +61,11 @@ const PARTS: [Part; 12] = [
 /// Without the pools' there is one claim of nobody's pool.
 const ALONE: &str = "alone";
 
+/// An overlay of machines that nobody wants.
+const OVERLAY: &str = "dear";
+
 /// Writes of which it is known that they come, as fail points name them.
-const STEPS: [&str; 27] = [
+const STEPS: [&str; 31] = [
     "POST nodeclaims of fresh",
     "POST nodeclaims of picky",
     "POST nodeclaims of spot",
@@ -82,11 +89,68 @@ const STEPS: [&str; 27] = [
     "POST pods/eviction of spot",
     "DELETE pods of guarded",
     "POST pods/binding of fresh",
+    "POST pods/binding of stateful",
+    "PATCH persistentvolumeclaims metadata.annotations[volume.kubernetes.io/selected-node]",
+    "PATCH pods/status status.nominatedNodeName[]",
+    "PATCH nodeoverlays/status status.conditions[ValidationSucceeded=True,Ready=True]",
     "POST configmaps of kwok",
     "DELETE configmaps of kwok",
     "POST nodes of alone",
     "PATCH nodeclaims metadata.finalizers[karpenter.sh/termination]",
 ];
+
+/// What those points are points of, and so all that a controller writes, but for leases and events, which are no steps, and the
+/// plan of a dry run, which is one write and nothing else. Who adds a write adds it here, and to the table what brings it about.
+const WRITES: [&str; 36] = [
+    "POST configmaps",
+    "PUT configmaps data.machine.json",
+    "PUT configmaps metadata.labels",
+    "PUT configmaps metadata.name",
+    "PUT configmaps metadata.namespace",
+    "DELETE configmaps",
+    "POST nodeclaims",
+    "PATCH nodeclaims metadata.annotations",
+    "PATCH nodeclaims metadata.finalizers",
+    "PATCH nodeclaims metadata.labels",
+    "PATCH nodeclaims/status status.allocatable",
+    "PATCH nodeclaims/status status.capacity",
+    "PATCH nodeclaims/status status.conditions",
+    "PATCH nodeclaims/status status.imageID",
+    "PATCH nodeclaims/status status.lastPodEventTime",
+    "PATCH nodeclaims/status status.nodeName",
+    "PATCH nodeclaims/status status.providerID",
+    "DELETE nodeclaims",
+    "PATCH nodeoverlays/status status.conditions",
+    "PATCH nodepools metadata.annotations",
+    "PATCH nodepools/status status.conditions",
+    "PATCH nodepools/status status.nodeClassObservedGeneration",
+    "PATCH nodepools/status status.nodes",
+    "PATCH nodepools/status status.resources",
+    "POST nodes",
+    "PATCH nodes metadata.annotations",
+    "PATCH nodes metadata.finalizers",
+    "PATCH nodes metadata.labels",
+    "PATCH nodes metadata.ownerReferences",
+    "PATCH nodes spec.taints",
+    "DELETE nodes",
+    "PATCH persistentvolumeclaims metadata.annotations",
+    "PATCH pods/status status.nominatedNodeName",
+    "POST pods/binding",
+    "POST pods/eviction",
+    "DELETE pods",
+];
+
+/// The writes of one point: what is made or ended, and each field that is set.
+fn writes(point: &str) -> Vec<String> {
+    let words: Vec<&str> = point.split(' ').collect();
+    let [verb, resource, rest @ ..] = words.as_slice() else { panic!("{point}") };
+    match rest {
+        ["of", ..] => vec![format!("{verb} {resource}")],
+        fields => {
+            fields.iter().map(|field| format!("{verb} {resource} {}", field.split('[').next().unwrap())).collect()
+        }
+    }
+}
 
 /// How a pool of the table is made.
 fn spec(part: &Part) -> Value {
@@ -132,7 +196,11 @@ fn total<N: std::iter::Sum>(count: impl Fn(&Part) -> N) -> N {
 async fn set_up(stage: &Stage) {
     for part in &PARTS {
         stage.pool(part.pool, spec(part)).await;
-        let own = json!({"spec": {"nodeSelector": {POOL: part.pool}}});
+        let mut own = json!({"spec": {"nodeSelector": {POOL: part.pool}}});
+        if part.pool == "stateful" {
+            waiting_claim(stage).await;
+            own["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+        }
         stage.deployment(part.pool, part.pods[0], "1800m", own).await;
     }
     let selector = json!({"matchLabels": {"app": "guarded"}});
@@ -175,17 +243,20 @@ async fn change(stage: &Stage) {
     stage.all::<Node>().delete(&node, &DeleteParams::default()).await.unwrap();
     stage.all::<NodeClaim>().delete(&claim, &DeleteParams::default()).await.unwrap();
     stage.create(&stage.all::<NodeClaim>(), standalone(ALONE, "growing")).await;
+    overlay(stage, OVERLAY, "m5.24xlarge", json!({"price": "9"})).await;
 }
 
-/// Whether all is as it is to be, and none of the `old` claims is left.
-async fn is_over(stage: &Stage, old: &BTreeSet<String>) -> bool {
-    let machines = total(|part| part.machines[1]) + 1;
+/// Whether all is as it is to be, with so many `more` machines than the table has and two pods on each of those, and none of
+/// the `old` claims is left.
+async fn is_over(stage: &Stage, old: &BTreeSet<String>, more: usize) -> bool {
+    let machines = total(|part| part.machines[1]) + 1 + more;
     let claims = stage.claims().await;
     claims.len() == machines
         && claims.iter().all(|claim| condition(claim, "Ready") == "True" && !old.contains(&claim.name_any()))
         && stage.nodes().await.len() == machines
         && stage.machines().await.len() == machines
-        && stage.running().await.len() == total(|part| part.pods[1] as usize)
+        && stage.running().await.len() == total(|part| part.pods[1] as usize) + 2 * more
+        && is_ready(stage, OVERLAY, "True").await
 }
 
 /// Starts controllers, each of which dies at the first write of a kind at which none has died before, until one finds nothing
@@ -193,7 +264,10 @@ async fn is_over(stage: &Stage, old: &BTreeSet<String>) -> bool {
 async fn die_at_each(stage: &Stage, arguments: &[&str], mut is_over: impl AsyncFnMut() -> bool) -> Vec<String> {
     let file = stage.control_plane.state().folder.join("deaths");
     let arguments = [arguments, &["--die-at-each", file.to_str().unwrap()]].concat();
-    let mut deaths = Vec::new();
+    let told =
+        || -> Vec<String> { std::fs::read_to_string(&file).unwrap_or_default().lines().map(str::to_owned).collect() };
+    // Those of an earlier round.
+    let mut deaths = told();
     loop {
         let mut controller = stage.sole_controller(&arguments);
         let mut looks = 0;
@@ -208,8 +282,7 @@ async fn die_at_each(stage: &Stage, arguments: &[&str], mut is_over: impl AsyncF
         if !died {
             return deaths;
         }
-        let so_far: Vec<String> =
-            std::fs::read_to_string(&file).unwrap_or_default().lines().map(str::to_owned).collect();
+        let so_far = told();
         assert_eq!(so_far.len(), deaths.len() + 1, "it ended by something else:\n{}", controller.log());
         deaths = so_far;
     }
@@ -228,27 +301,43 @@ fn a_controller_that_dies_around_any_kind_of_write_loses_and_doubles_nothing() {
             old.extend(claims_of(&stage, pool).await);
         }
         change(&stage).await;
-        let mut interrupts = true;
+        let (mut interrupts, mut has_volume) = (true, false);
         let deaths = die_at_each(&stage, &arguments, async || {
             // What comes in its place is not to be taken back.
             if interrupts && stage.is_taken_back().await {
                 stage.faults(faults(false)).await;
                 interrupts = false;
             }
-            is_over(&stage, &old).await
+            if !has_volume && let Some((claim, _)) = chosen(&stage).await {
+                make_volume(&stage, &claim).await;
+                has_volume = true;
+            }
+            is_over(&stage, &old, 0).await
         })
         .await;
         println!("died {} times:\n{}", deaths.len(), deaths.join("\n"));
         let last = stage.sole_controller(&arguments);
         // One machine too many would come soon.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        assert!(is_over(&stage, &old).await, "{}", last.log());
+        assert!(is_over(&stage, &old, 0).await, "{}", last.log());
         for part in &PARTS {
             let there = claims_of(&stage, part.pool).await;
             assert_eq!(there.len(), part.machines[1], "{}: {there:?}", part.pool);
         }
+        drop(last);
+        // The same file: what is new is what kube-scheduler is told.
+        stage.scale("fresh", 6).await;
+        let nominating = [&arguments[..], &["--bind", "nominate"]].concat();
+        let deaths = die_at_each(&stage, &nominating, async || is_over(&stage, &old, 1).await).await;
+        println!("and with nominations:\n{}", deaths.join("\n"));
         stage.accounted_for().await;
-        stage.made(total(|part| part.machines[2]) + 1).await;
+        stage.made(total(|part| part.machines[2]) + 2).await;
+        for when in ["before ", "after "] {
+            let known = deaths.iter().filter_map(|death| death.strip_prefix(when));
+            let writes: BTreeSet<String> = known.flat_map(writes).collect();
+            let expected: BTreeSet<String> = WRITES.map(str::to_owned).into();
+            assert_eq!(writes, expected, "{when}");
+        }
         let missed = STEPS.iter().flat_map(|step| ["before", "after"].map(|when| format!("{when} {step}")));
         let missed: Vec<String> = missed.filter(|point| !deaths.contains(point)).collect();
         assert!(missed.is_empty(), "nobody died {missed:#?}");

@@ -15,7 +15,7 @@ const KIND: &str = "node.kubernetes.io/instance-type";
 const SMALL: &str = "m5.large";
 
 /// An overlay of an instance type.
-async fn overlay(stage: &Stage, name: &str, kind: &str, spec: Value) {
+pub async fn overlay(stage: &Stage, name: &str, kind: &str, spec: Value) {
     let mut whole = json!({
         "apiVersion": "karpenter.sh/v1alpha1", "kind": "NodeOverlay", "metadata": {"name": name},
         "spec": {"requirements": [{"key": KIND, "operator": "In", "values": [kind]}]},
@@ -24,14 +24,17 @@ async fn overlay(stage: &Stage, name: &str, kind: &str, spec: Value) {
     stage.create(&stage.all::<NodeOverlay>(), whole).await;
 }
 
-/// Waits until an overlay's condition `Ready` is this.
+/// Whether an overlay's condition `Ready` is this.
+pub async fn is_ready(stage: &Stage, name: &str, status: &str) -> bool {
+    let overlay = stage.all::<NodeOverlay>().get(name).await.unwrap();
+    let conditions = overlay.status.and_then(|status| status.conditions).unwrap_or_default();
+    conditions.iter().any(|one| one.type_ == "Ready" && one.status == status)
+}
+
+/// Waits until it is.
 async fn ready(stage: &Stage, name: &str, status: &str) {
-    until(&format!("overlay {name} to be Ready={status}"), async || {
-        let overlay = stage.all::<NodeOverlay>().get(name).await.unwrap();
-        let conditions = overlay.status?.conditions?;
-        conditions.into_iter().find(|one| one.type_ == "Ready" && one.status == status).map(drop)
-    })
-    .await;
+    until(&format!("overlay {name} to be Ready={status}"), async || is_ready(stage, name, status).await.then_some(()))
+        .await;
 }
 
 /// A pool of two instance types, of which the small one costs half as much.
@@ -58,6 +61,10 @@ fn what_is_bought_has_the_prices_and_devices_of_overlays() {
         ready(&stage, "dear", "True").await;
         ready(&stage, "dongles", "True").await;
         ready(&stage, "clash", "False").await;
+        let clash = stage.all::<NodeOverlay>().get("clash").await.unwrap().status.unwrap().conditions.unwrap();
+        let valid = clash.iter().find(|one| one.type_ == "ValidationSucceeded").unwrap();
+        assert_eq!((valid.status.as_str(), valid.reason.as_str()), ("False", "Conflict"));
+        assert!(valid.message.contains("dear"), "{}", valid.message);
         stage.deployment("plain", 1, "500m", json!({})).await;
         stage.run_pods(1).await;
         stage.whole(1).await;

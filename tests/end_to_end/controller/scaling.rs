@@ -199,6 +199,47 @@ fn the_limits_of_a_pool_are_not_passed_while_machines_start() {
 }
 
 #[test]
+fn limits_of_nodes_and_of_memory_are_not_passed_either() {
+    run(async |stage| {
+        let controller = stage.controller(&["--kwok-boot-delay", "4s"]);
+        // A machine has 16 GiB.
+        let limited = [("counted", json!({"nodes": "2"})), ("weighed", json!({"memory": "40Gi"}))];
+        for (pool, limits) in &limited {
+            stage.pool(pool, json!({ "limits": limits })).await;
+            let own = json!({"spec": {"nodeSelector": {"karpenter.sh/nodepool": pool}}});
+            stage.deployment(&format!("{pool}-first"), 3, "1200m", own.clone()).await;
+            until("the first claim", async || {
+                let claims = stage.claims().await;
+                claims.iter().any(|claim| label(claim, "karpenter.sh/nodepool") == *pool).then_some(())
+            })
+            .await;
+            stage.deployment(&format!("{pool}-second"), 9, "1200m", own).await;
+        }
+        let most = async || {
+            let claims = stage.claims().await;
+            for (pool, _) in &limited {
+                let count = claims.iter().filter(|claim| label(*claim, "karpenter.sh/nodepool") == *pool).count();
+                assert!(count <= 2, "{count} of {pool}:\n{}", controller.log());
+            }
+            claims.len()
+        };
+        until("twelve pods to run", async || {
+            most().await;
+            (stage.running().await.len() == 12).then_some(())
+        })
+        .await;
+        stage.whole(4).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(most().await, 4);
+        // A place for each of the others, once it is allowed.
+        stage.change_pool("counted", json!({"limits": {"nodes": "4"}})).await;
+        stage.change_pool("weighed", json!({"limits": {"memory": "70Gi"}})).await;
+        stage.run_pods(24).await;
+        stage.whole(8).await;
+    });
+}
+
+#[test]
 fn refused_capacity_is_planned_anew_at_once() {
     run(async |stage| {
         stage.pool("default", json!({"template": either_type()})).await;

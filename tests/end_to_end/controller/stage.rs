@@ -82,7 +82,21 @@ impl Controller {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Lets it stand still where it is, until it is to go on.
+    pub fn stand_still(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -116,23 +130,32 @@ impl Stage {
 
     /// One with the rights of a kubeconfig.
     pub fn controller_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Controller {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let log = self.control_plane.state().folder.join(format!("controller-{number}.log"));
         let quickly = ["--batch-idle-duration", "200ms", "--time-budget", "1s", "--collection-period", "2s"];
         let unless_given = quickly.chunks(2).filter(|pair| !arguments.contains(&pair[0])).flatten();
-        let child = Command::new(env!("CARGO_BIN_EXE_supercargo"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        command
             .args(["controller", "--metrics-port", "0", "--health-probe-port", "0"])
             .args(unless_given)
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(arguments)
-            .env_remove("KUBECONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+            .env_remove("KUBECONFIG");
+        self.start(command)
+    }
+
+    /// One that is told everything by its environment.
+    pub fn controller_by_environment(&self, environment: &[(&str, &str)]) -> Controller {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        command.arg("controller").env("KUBECONFIG", self.control_plane.kubeconfig()).envs(environment.iter().copied());
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Controller {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let log = self.control_plane.state().folder.join(format!("controller-{number}.log"));
+        let output = File::create(&log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap();
         Controller { child, log }
     }
 
