@@ -184,11 +184,44 @@ fn print_error(message: &str, hint: Option<&str>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn the_parser_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Names of all commands below one, and of all long options.
+    fn names(command: &clap::Command, path: &str, commands: &mut Vec<String>, options: &mut BTreeSet<String>) {
+        options.extend(command.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))));
+        for inner in command.get_subcommands() {
+            let path = format!("{path}{}", inner.get_name());
+            commands.push(path.clone());
+            names(inner, &format!("{path} "), commands, options);
+        }
+    }
+
+    #[test]
+    fn the_readme_tells_of_all_commands_and_of_no_option_that_is_not_there() {
+        const README: &str = include_str!("../README.md");
+        /// Options of kubectl and of the judge, and clap's own.
+        const OTHERS: [&str; 4] = ["--server-side", "--replicas", "--way", "--help"];
+        let (mut commands, mut options) = (Vec::new(), BTreeSet::new());
+        names(&Cli::command(), "", &mut commands, &mut options);
+        let told: String = README.lines().filter(|line| line.starts_with("| `")).collect();
+        let parents = ["explain", "catalog"];
+        for command in commands.iter().filter(|command| !parents.contains(&command.as_str())) {
+            assert!(told.contains(&format!("`{command}`")) || told.contains(&format!("`{command} ")), "{command}");
+        }
+        let words = README.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '-');
+        let named =
+            words.filter(|word| word.strip_prefix("--").is_some_and(|word| word.starts_with(char::is_alphabetic)));
+        let named: BTreeSet<&str> = named.filter(|word| !OTHERS.contains(word)).collect();
+        assert!(named.len() > 10, "{named:?}");
+        let unknown: Vec<_> = named.into_iter().filter(|word| !options.contains(*word)).collect();
+        assert_eq!(unknown, [""; 0]);
     }
 
     #[test]

@@ -181,6 +181,55 @@ fn colours_are_written_only_where_they_are_wanted() {
     assert!(run(&forced, SHOP).stdout.contains(&0x1b));
 }
 
+/// What standard output and error get, one after the other.
+fn told(command: &mut Command, input: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn no_color_is_stronger_than_what_forces_colours() {
+    let mixed = [SHOP, TOO_LARGE].join("---\n");
+    let unknown = SHOP.replace("replicas", "repilcas");
+    let plan = ["plan", "-f", "-", "--iterations", "1"];
+    let cases: [(&[&str], &str); 4] = [
+        (&plan, &mixed),
+        (&plan, &unknown),
+        (&["explain", "-f", "-", "--iterations", "1"], SHOP),
+        (&["plan", "--time-budget", "soon"], ""),
+    ];
+    for (arguments, input) in cases {
+        let forced = told(supercargo(arguments).env("CLICOLOR_FORCE", "1"), input);
+        assert!(forced.contains('\x1b'), "{arguments:?}: {forced}");
+        let plain = told(supercargo(arguments).env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1"), input);
+        assert!(!plain.contains('\x1b') && !plain.is_empty(), "{arguments:?}: {plain}");
+    }
+}
+
+/// `script` is on every Debian, and gives the program a terminal of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_colours_unless_no_color_is_set() {
+    let (_folder, path) = folder_with(&[("shop.yaml", SHOP)]);
+    let on_terminal = |no_color: Option<&str>| {
+        let line = format!("{} plan -q -f shop.yaml --iterations 1", env!("CARGO_BIN_EXE_supercargo"));
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(&path).env("TERM", "xterm-256color");
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            command.env_remove(name);
+        }
+        no_color.into_iter().for_each(|value| _ = command.env("NO_COLOR", value));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    };
+    assert!(on_terminal(None).contains('\x1b'));
+    let plain = on_terminal(Some("1"));
+    assert!(plain.contains("all 5 pods placed") && !plain.contains('\x1b'), "{plain}");
+}
+
 #[test]
 fn an_output_file_gets_the_page_and_the_person_the_headline() {
     let (_folder, path) = folder_with(&[]);

@@ -53,6 +53,8 @@ fn resources_are_checked() {
             ".requests.cpu: \"abc\" is not a quantity; expected a number with an optional suffix such as 500m, 2Gi or 1e3",
         ),
         ("{requests: {cpu: -1}}", ".requests.cpu: \"-1\" is negative"),
+        ("{requests: {cpu: '1e18'}}", ".requests.cpu: quantity \"1e18\" is too large"),
+        ("{limits: {cpu: 9e15, memory: 9Ei}}", ".limits.memory: quantity \"9Ei\" is too large"),
         ("{requests: {cpu: 2}, limits: {cpu: 1}}", ".requests.cpu: request 2 is above the limit 1"),
         (
             "{limits: {memory: 1GB}}",
@@ -164,6 +166,110 @@ fn node_pools_are_checked() {
 }
 
 #[test]
+fn amounts_that_can_not_be_counted_are_found_where_they_stand() {
+    let node = |status: &str| format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\nstatus:\n  {status}\n");
+    let volume = "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: v}\nspec:\n  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Is}]}]}}\n";
+    let class = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: s}\nprovisioner: p\nallowedTopologies:\n- matchLabelExpressions:\n  - {key: a, values: []}\n";
+    for (text, message) in [
+        (
+            deployment("overhead: {cpu: '1e18'}"),
+            "11: Deployment shop/cart: spec.template.spec.overhead.cpu: quantity \"1e18\" is too large",
+        ),
+        (node("allocatable: {cpu: '1e18'}"), "5: Node n: status.allocatable.cpu: quantity \"1e18\" is too large"),
+        (
+            pool("template: {spec: {}}\nlimits:\n  cpu: '1e18'"),
+            "7: NodePool web: spec.limits.cpu: quantity \"1e18\" is too large",
+        ),
+        (
+            volume.to_owned(),
+            "5: PersistentVolume v: spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].operator: \"Is\" is \
+             not one of In, NotIn, Exists, DoesNotExist, Gt and Lt",
+        ),
+        (
+            class.to_owned(),
+            "7: StorageClass s: allowedTopologies[0].matchLabelExpressions[0].values: needs at least one value",
+        ),
+    ] {
+        assert_eq!(error_of(&text), format!("x.yaml:{message}"));
+    }
+}
+
+#[test]
+fn node_classes_are_checked() {
+    let class = |spec: &str| {
+        let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+        format!("apiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\nmetadata: {{name: web}}\nspec:\n{spec}")
+    };
+    let root = "blockDeviceMappings:\n- rootVolume: true\n  ebs:";
+    for (text, message) in [
+        (class("rolle: nodes"), "5: EC2NodeClass web: spec.rolle: is not a known field (did you mean role?)"),
+        (
+            class(&format!("{root} {{volumeSiez: 100Gi}}")),
+            "7: EC2NodeClass web: spec.blockDeviceMappings[0].ebs.volumeSiez: is not a known field (did you mean volumeSize?)",
+        ),
+        (
+            class("subnetSelectorTerms:\n- tag: {a: b}"),
+            "6: EC2NodeClass web: spec.subnetSelectorTerms[0].tag: is not a known field (did you mean tags?)",
+        ),
+        (
+            class("kubelet:\n  maxPod: 20"),
+            "6: EC2NodeClass web: spec.kubelet.maxPod: is not a known field (did you mean maxPods?)",
+        ),
+        (class("role: 12"), "5: EC2NodeClass web: spec.role: is integer 12, and should be text (put it in quotes)"),
+        (
+            class("kubelet:\n  maxPods: -1"),
+            "6: EC2NodeClass web: spec.kubelet.maxPods: is integer -1, and should be a whole number from 0 on",
+        ),
+        (class("enclaveOptions: {}"), "5: EC2NodeClass web: spec.enclaveOptions.enabled: is missing"),
+        (
+            class(&format!("{root} {{volumeSize: much}}")),
+            "7: EC2NodeClass web: spec.blockDeviceMappings[0].ebs.volumeSize: \"much\" is not a quantity; expected a number \
+             with an optional suffix such as 500m, 2Gi or 1e3",
+        ),
+        (
+            class("instanceStorePolicy: RAID1"),
+            "5: EC2NodeClass web: spec.instanceStorePolicy: RAID0 is needed, not \"RAID1\"",
+        ),
+        (
+            class("{}").replace("spec:\n  {}", "sepc: {}"),
+            "4: EC2NodeClass web: sepc: is not a known field (did you mean spec?)",
+        ),
+    ] {
+        assert_eq!(error_of(&text), format!("x.yaml:{message}"));
+    }
+    // Images and networks are no matter of a plan.
+    let loaded = read_text("x.yaml", &class("kubelet: {maxPods: 20}")).unwrap();
+    assert_eq!(loaded.snapshot.node_classes[0]["spec"]["kubelet"]["maxPods"], 20);
+    for validate in [Validate::Warn, Validate::Ignore] {
+        let loaded = read_text_with("x.yaml", &class("rolle: nodes\nkubelet: {maxPod: 20}"), validate).unwrap();
+        let told = loaded.notes.iter().filter(|note| note.contains("did you mean")).count();
+        assert_eq!(told, if validate == Validate::Warn { 2 } else { 0 }, "{:?}", loaded.notes);
+    }
+}
+
+#[test]
+fn json_and_yaml_are_told_alike() {
+    let stream = "{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {\"name\": \"a\"}}\n{\"apiVersion\": \"v1\",\n\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"},\n\"spec\": {\"container\": []}}";
+    assert_eq!(
+        read_text("x.json", stream).unwrap_err(),
+        "x.json:4: document 2: Pod default/a: spec.container: is not a known field (did you mean containers?)"
+    );
+    let twice = deployment("nodeSelector: {}\nnodeSelector: {}");
+    assert_eq!(
+        error_of(&twice),
+        "x.yaml:12: is not valid YAML: duplicate mapping key `nodeSelector` is not allowed here"
+    );
+    assert_eq!(
+        error_of(&pool("template: {spec: {nodeClassRef: {name: a}}}")),
+        "x.yaml:5: NodePool web: spec.template.spec.nodeClassRef.group: is missing"
+    );
+    assert_eq!(
+        error_of(&pool("template: {spec: {nodeClassRef: a}}")),
+        "x.yaml:5: NodePool web: spec.template.spec.nodeClassRef: is the text \"a\", and should be a map"
+    );
+}
+
+#[test]
 fn objects_are_checked() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c}]}\n";
     for (text, message) in [
@@ -210,6 +316,30 @@ fn limit_ranges_are_enforced() {
         error,
         "x.yaml:16: document 2: Deployment shop/cart: spec.template.spec.containers[0].resources.limits.cpu: \
          the container's limit of cpu is more than 1 (LimitRange shop/caps)"
+    );
+}
+
+#[test]
+fn a_runtime_class_refuses_what_contradicts_it() {
+    let class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: kata}\nhandler: kata\noverhead: {podFixed: {cpu: 250m}}\nscheduling: {nodeSelector: {a.b/sandbox: kata}}\n---\n";
+    for (extra, message) in [
+        (
+            "runtimeClassName: kata\nnodeSelector: {a.b/sandbox: none}",
+            "19: document 2: Deployment shop/cart: spec.template.spec.nodeSelector[\"a.b/sandbox\"]: \"none\" is not \
+             \"kata\", which RuntimeClass kata wants; the API server refuses such pods",
+        ),
+        (
+            "runtimeClassName: kata\noverhead: {cpu: 1}",
+            "19: document 2: Deployment shop/cart: spec.template.spec.overhead: is not the overhead of RuntimeClass kata \
+             (cpu 250m); the API server refuses such pods",
+        ),
+    ] {
+        assert_eq!(error_of(&format!("{class}{}", deployment(extra))), format!("x.yaml:{message}"));
+    }
+    let bad = class.replace("cpu: 250m", "cpu: 1e18");
+    assert_eq!(
+        error_of(&bad),
+        "x.yaml:5: document 1: RuntimeClass kata: overhead.podFixed.cpu: quantity \"1e18\" is too large"
     );
 }
 

@@ -202,6 +202,69 @@ fn admission_is_applied() {
     assert_eq!((daemon.priority, cpu(&daemon.containers[0])), (Some(7), "300m".to_string()));
 }
 
+const KATA: &str = "---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: kata}\nhandler: kata-qemu\n\
+    overhead: {podFixed: {cpu: 250m, memory: 160Mi}}\n\
+    scheduling: {nodeSelector: {sandbox: kata}, tolerations: [{key: sandbox, operator: Exists}]}\n";
+
+/// A workload whose pods name the runtime class `kata`, and state what `spec` says.
+fn sandboxed(version: &str, kind: &str, spec: &str) -> String {
+    workload(version, kind, &kind.to_lowercase(), "")
+        .replace("containers:", &format!("runtimeClassName: kata, {spec} containers:"))
+}
+
+#[test]
+fn a_runtime_class_counts_for_its_pods() {
+    let text = [
+        KATA.to_owned(),
+        sandboxed("apps/v1", "Deployment", "nodeSelector: {disk: ssd},"),
+        sandboxed("apps/v1", "StatefulSet", ""),
+        sandboxed("batch/v1", "Job", "overhead: {cpu: 0.25, memory: 160Mi},"),
+        sandboxed("apps/v1", "DaemonSet", ""),
+        pod("alone", "", ", runtimeClassName: kata", ""),
+        // The class was another one when this pod was made.
+        pod("older", "", ", runtimeClassName: kata, overhead: {cpu: 100m}", ""),
+        pod("plain", "", "", ""),
+    ]
+    .concat();
+    let loaded = load(&text);
+    assert!(!loaded.notes.iter().any(|note| note.contains("untime")), "{:?}", loaded.notes);
+    let snapshot = loaded.snapshot;
+    let daemons = snapshot.daemon_sets.iter().map(|set| set.spec.template.spec.as_ref().unwrap());
+    let specs = snapshot.pending.iter().map(|group| (group.owner.name.as_str(), &*group.spec));
+    let found: Vec<String> = specs
+        .chain(daemons.map(|spec| ("daemonset", spec)))
+        .map(|(name, spec)| {
+            let cpu = supercargo_models::kubernetes::requests::pod_requests(spec).unwrap().get("cpu").copied();
+            let keys: Vec<&str> = spec.node_selector.iter().flatten().map(|(key, _)| key.as_str()).collect();
+            let tolerations = spec.tolerations.as_ref().map_or(0, Vec::len);
+            format!("{name} {} {} {tolerations}", cpu.unwrap_or(0), keys.join("+"))
+        })
+        .collect();
+    let expected = [
+        "alone 250 sandbox 1",
+        "older 100 sandbox 1",
+        "plain 0  0",
+        "deployment 250 disk+sandbox 1",
+        "statefulset 250 sandbox 1",
+        "job 250 sandbox 1",
+        "daemonset 250 sandbox 1",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_runtime_class_that_is_not_there_is_noted() {
+    let stated = "overhead: {cpu: 100m},";
+    let text = [sandboxed("apps/v1", "Deployment", ""), sandboxed("apps/v1", "StatefulSet", stated)].concat();
+    let loaded = load(&text);
+    assert_eq!(
+        loaded.notes.iter().filter(|note| note.contains("RuntimeClass")).collect::<Vec<_>>(),
+        ["RuntimeClass kata is not in the input: its pods (Deployment default/deployment, ...) count without its \
+          overhead, nodeSelector and tolerations"]
+    );
+    assert_eq!(loaded.snapshot.pending[1].spec.overhead.as_ref().unwrap()["cpu"].0, "100m");
+}
+
 #[test]
 fn without_a_pool_one_stands_in() {
     let loaded = load(&pod("a", "", "", ""));

@@ -1,13 +1,12 @@
 //! From text to documents: YAML streams, JSON, JSON one after the other, and lists of objects taken apart.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde_saphyr::UserMessageFormatter;
 
 use super::error::InputError;
+use super::lines::line_of;
 use super::sources::Source;
 
 /// The most values that the aliases of one YAML stream may stand for.
@@ -194,15 +193,18 @@ fn parse(source: &Source) -> Result<Vec<Value>, InputError> {
     }
     serde_saphyr::from_multiple_with_options::<Value>(&source.text, yaml_options()).map_err(|error| {
         let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).filter(|line| *line > 0);
-        let text = error.without_snippet().to_string();
+        let bare = error.without_snippet();
+        let text = bare.render_with_formatter(&UserMessageFormatter);
         let text = text.lines().next().unwrap_or_default();
         let problem = match text.find(" at line ") {
             Some(end) => &text[..end],
             None => text,
         };
-        let problem = match problem.starts_with("alias replay limit") {
-            true => format!("its aliases stand for more than {MAX_REPLAYED} values"),
-            false => problem.chars().take(200).collect(),
+        let problem = match bare {
+            serde_saphyr::Error::AliasReplayLimitExceeded { .. } => {
+                format!("its aliases stand for more than {MAX_REPLAYED} values")
+            }
+            _ => problem.chars().take(200).collect(),
         };
         let error = InputError::of_file(&source.name, format!("is not valid YAML: {problem}"));
         let error = InputError { line, ..error };
@@ -214,7 +216,7 @@ fn parse(source: &Source) -> Result<Vec<Value>, InputError> {
 }
 
 /// Room for exports of whole clusters, little for what repeats itself by alias.
-fn yaml_options() -> serde_saphyr::Options {
+pub(super) fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: 50_000_000,
@@ -234,154 +236,6 @@ fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
-/// The line that the value at `path` begins on: the text is parsed again, with positions, and so only after an error.
-fn line_of(text: &str, document: u32, path: &str) -> Option<u32> {
-    let documents = serde_saphyr::from_multiple_with_options::<Located>(text, yaml_options()).ok()?;
-    let mut node = documents.get(document as usize)?;
-    let mut line = node.line;
-    for step in steps(path) {
-        let next = match (&node.content, step) {
-            (Content::Map(entries), Step::Key(key)) => {
-                entries.iter().find(|(name, _)| *name == key).map(|(_, child)| child)
-            }
-            (Content::List(items), Step::Index(index)) => items.get(index),
-            _ => None,
-        };
-        let Some(next) = next else { break };
-        node = next;
-        line = node.line;
-    }
-    (line > 0).then_some(line)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Step<'a> {
-    Key(&'a str),
-    Index(usize),
-}
-
-/// Takes `a.b[0]["c/d.e"].f` apart.
-fn steps(path: &str) -> Vec<Step<'_>> {
-    let mut steps = Vec::new();
-    let mut rest = path;
-    while !rest.is_empty() {
-        if let Some(quoted) = rest.strip_prefix("[\"") {
-            let Some((key, tail)) = quoted.split_once("\"]") else { break };
-            steps.push(Step::Key(key));
-            rest = tail;
-        } else if let Some(bracketed) = rest.strip_prefix('[') {
-            let Some((index, tail)) = bracketed.split_once(']') else { break };
-            let Ok(index) = index.parse() else { break };
-            steps.push(Step::Index(index));
-            rest = tail;
-        } else {
-            rest = rest.strip_prefix('.').unwrap_or(rest);
-            let end = rest.find(['.', '[']).unwrap_or(rest.len());
-            if end == 0 {
-                break;
-            }
-            steps.push(Step::Key(&rest[..end]));
-            rest = &rest[end..];
-        }
-    }
-    steps
-}
-
-/// A value's shape with the lines it stands on.
-#[derive(Debug)]
-struct Located {
-    line: u32,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Map(Vec<(String, Located)>),
-    List(Vec<Located>),
-    Scalar,
-}
-
-impl<'de> Deserialize<'de> for Located {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Content>::deserialize(deserializer)?;
-        let line = u32::try_from(spanned.referenced.line()).unwrap_or(0);
-        Ok(Located { line, content: spanned.value })
-    }
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
-    }
-}
-
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_none<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<Content, E> {
-        Ok(Content::Scalar)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Content, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Content::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Content, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = access.next_key::<Value>()? {
-            match key {
-                Value::String(key) => entries.push((key, access.next_value()?)),
-                _ => {
-                    access.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(Content::Map(entries))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -389,22 +243,6 @@ mod tests {
 
     fn split_text(name: &str, text: &str) -> Result<Vec<Document>, InputError> {
         split(Source { name: name.into(), text: text.into() })
-    }
-
-    #[test]
-    fn paths_are_taken_apart() {
-        assert_eq!(
-            steps("a.b[2][\"x/y.z\"].c"),
-            [Step::Key("a"), Step::Key("b"), Step::Index(2), Step::Key("x/y.z"), Step::Key("c")]
-        );
-    }
-
-    #[test]
-    fn lines_of_fields() {
-        let text = "# head\na: 1\n---\nkind: X\nspec:\n  list:\n  - name: a\n  - name: b\n    size: 3\n";
-        assert_eq!(line_of(text, 1, "spec.list[1].size"), Some(9));
-        assert_eq!(line_of(text, 1, "spec.list[1].missing"), Some(8));
-        assert_eq!(line_of("{\"a\":\n{\"b\":\n1}}", 0, "a.b"), Some(3));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const NAME: &str = "the cluster";
 /// one is the core group's `v1`. Pods come before nodes and volumes, so that what a pod is bound to is there.
 ///
 /// Workloads are not read: their pods that wait are pods of the cluster already.
-const RESOURCES: [(&str, &str, &[&str]); 17] = [
+const RESOURCES: [(&str, &str, &[&str]); 18] = [
     ("pods", "Pod", &["v1"]),
     ("nodes", "Node", &["v1"]),
     ("namespaces", "Namespace", &["v1"]),
@@ -35,6 +35,7 @@ const RESOURCES: [(&str, &str, &[&str]); 17] = [
     ("csinodes", "CSINode", &["storage.k8s.io/v1"]),
     ("daemonsets", "DaemonSet", &["apps/v1"]),
     ("priorityclasses", "PriorityClass", &["scheduling.k8s.io/v1"]),
+    ("runtimeclasses", "RuntimeClass", &["node.k8s.io/v1"]),
     ("poddisruptionbudgets", "PodDisruptionBudget", &["policy/v1"]),
     ("nodepools", "NodePool", &["karpenter.sh/v1", "karpenter.sh/v1beta1"]),
     ("nodeclaims", "NodeClaim", &["karpenter.sh/v1"]),

@@ -11,6 +11,7 @@ mod documents;
 mod error;
 mod expansion;
 mod legacy;
+mod lines;
 mod live;
 mod objects;
 mod ownership;
@@ -18,6 +19,7 @@ mod sources;
 mod stored;
 mod typed;
 mod validate;
+mod wording;
 
 use serde_json::Value;
 use supercargo_models::kubernetes::Snapshot;
@@ -201,6 +203,34 @@ mod tests {
         // Without any other pool, the one that stands in would buy what nobody allowed.
         let none = understood(live("NodePool", "karpenter.sh/v1", vec![pool("bad", json!("heavy"))]));
         assert!(none.unwrap_err().to_string().contains("NodePool bad: spec.weight"));
+    }
+
+    #[test]
+    fn runtime_classes_of_a_cluster_count_for_daemons_that_are_to_come() {
+        let class = json!({"metadata": {"name": "kata"}, "handler": "kata", "overhead": {"podFixed": {"cpu": "250m"}},
+            "scheduling": {"nodeSelector": {"sandbox": "kata"}}});
+        let spec = |selector: Value| {
+            json!({"runtimeClassName": "kata", "nodeSelector": selector,
+            "containers": [{"name": "main"}]})
+        };
+        let set = |name: &str, selector: Value| {
+            json!({"metadata": {"name": name, "namespace": "shop"},
+            "spec": {"selector": {}, "template": {"spec": spec(selector)}}})
+        };
+        // Admitted when the class was another one.
+        let pod = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec(json!({"sandbox": "old"}))});
+        let mut all = live("RuntimeClass", "node.k8s.io/v1", vec![class]);
+        all.extend(live("DaemonSet", "apps/v1", vec![set("good", json!({})), set("bad", json!({"sandbox": "none"}))]));
+        all.extend(live("Pod", "v1", vec![pod]));
+        let loaded = understood(all).unwrap();
+        let daemon = |index: usize| loaded.snapshot.daemon_sets[index].spec.template.spec.as_ref().unwrap();
+        assert_eq!(daemon(0).overhead.as_ref().unwrap()["cpu"].0, "250m");
+        assert_eq!(daemon(0).node_selector.as_ref().unwrap()["sandbox"], "kata");
+        assert_eq!(daemon(1).node_selector.as_ref().unwrap()["sandbox"], "none");
+        let note =
+            "no such pods can be made: DaemonSet shop/bad: spec.template.spec.nodeSelector.sandbox: \"none\" is not";
+        assert!(loaded.notes.iter().any(|found| found.starts_with(note)), "{:?}", loaded.notes);
+        assert_eq!(loaded.snapshot.pending[0].spec.overhead, None);
     }
 
     #[test]

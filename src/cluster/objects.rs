@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
@@ -15,9 +16,10 @@ use supercargo_models::kubernetes::{NodeClaim, NodeOverlay, NodePool};
 use super::documents::{Document, Place};
 use super::error::InputError;
 use super::legacy;
-use super::typed::{Misfit, from_value, nearest};
+use super::typed::{UnknownField, from_value, nearest};
 use super::validate::{self, Checked, Fault, is_dns_label, is_dns_subdomain};
 use super::{ReadOptions, Validate};
+use crate::api::EC2NodeClass;
 
 /// What an object is called and where it stands.
 #[derive(Clone, Debug)]
@@ -70,6 +72,7 @@ pub(crate) struct Objects {
     pub csi_nodes: Vec<Read<CSINode>>,
     pub disruption_budgets: Vec<Read<PodDisruptionBudget>>,
     pub priority_classes: Vec<Read<PriorityClass>>,
+    pub runtime_classes: Vec<Read<RuntimeClass>>,
     pub limit_ranges: Vec<Read<LimitRange>>,
     pub namespaces: Vec<Read<Namespace>>,
     pub node_pools: Vec<Read<NodePool>>,
@@ -90,7 +93,7 @@ pub(crate) struct Objects {
 }
 
 /// Kinds that matter here, with their API group and whether they live in a namespace.
-const KINDS: [(&str, &[&str], bool); 22] = [
+const KINDS: [(&str, &[&str], bool); 23] = [
     ("Pod", &[""], true),
     ("Deployment", &["apps", "extensions"], true),
     ("ReplicaSet", &["apps", "extensions"], true),
@@ -105,6 +108,7 @@ const KINDS: [(&str, &[&str], bool); 22] = [
     ("CSINode", &["storage.k8s.io"], false),
     ("PodDisruptionBudget", &["policy"], true),
     ("PriorityClass", &["scheduling.k8s.io"], false),
+    ("RuntimeClass", &["node.k8s.io"], false),
     ("LimitRange", &[""], true),
     ("Namespace", &[""], false),
     ("NodePool", &["karpenter.sh"], false),
@@ -154,8 +158,10 @@ impl Objects {
             "PersistentVolumeClaim" => {
                 self.volume_claims.push(typed(&mut self.notes, value, origin, options, validate::volume_claim)?);
             }
-            "PersistentVolume" => self.volumes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
-            "StorageClass" => self.storage_classes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
+            "PersistentVolume" => self.volumes.push(typed(&mut self.notes, value, origin, options, validate::volume)?),
+            "StorageClass" => {
+                self.storage_classes.push(typed(&mut self.notes, value, origin, options, validate::storage_class)?);
+            }
             "CSINode" => self.csi_nodes.push(typed(&mut self.notes, value, origin, options, validate::csi_node)?),
             "PodDisruptionBudget" => {
                 self.disruption_budgets.push(typed(
@@ -167,6 +173,9 @@ impl Objects {
                 )?);
             }
             "PriorityClass" => self.priority_classes.push(typed(&mut self.notes, value, origin, options, |_| Ok(()))?),
+            "RuntimeClass" => {
+                self.runtime_classes.push(typed(&mut self.notes, value, origin, options, validate::runtime_class)?);
+            }
             "LimitRange" => {
                 self.limit_ranges.push(typed(&mut self.notes, value, origin, options, validate::limit_range)?)
             }
@@ -179,10 +188,7 @@ impl Objects {
                 let value = without_head(value);
                 self.node_claims.push(typed(&mut self.notes, value, origin, options, validate::node_claim)?);
             }
-            "EC2NodeClass" => {
-                validate::node_class(&value).map_err(|fault| origin.fault(fault))?;
-                self.node_classes.push(Read { object: value, origin });
-            }
+            "EC2NodeClass" => self.add_node_class(value, origin, options)?,
             _ => {
                 let value = without_head(value);
                 self.node_overlays.push(typed(&mut self.notes, value, origin, options, validate::node_overlay)?);
@@ -199,6 +205,18 @@ impl Objects {
             _ => validate::node_pool(pool).and_then(|()| validate::restricted_domains(pool)),
         };
         self.node_pools.push(typed(&mut self.notes, value, origin, options, check)?);
+        Ok(())
+    }
+
+    /// Takes in a node class, which stays as it came: only some of it says what a node offers.
+    fn add_node_class(&mut self, value: Value, origin: Origin, options: &ReadOptions) -> Result<(), InputError> {
+        if options.validate != Validate::Ignore {
+            let value = without_head(validate::complete_node_class(value.clone()));
+            typed::<EC2NodeClass>(&mut self.notes, value, origin.clone(), options, |_| Ok(()))?;
+        }
+        let unknown = validate::node_class(&value).map_err(|fault| origin.fault(fault))?;
+        judge_unknown(&mut self.notes, unknown, &origin, options)?;
+        self.node_classes.push(Read { object: value, origin });
         Ok(())
     }
 
@@ -308,26 +326,36 @@ fn typed<T: DeserializeOwned>(
     check: impl Fn(&T) -> Checked,
 ) -> Result<Read<T>, InputError> {
     let metadata_labels = value.pointer("/metadata/labels").cloned();
-    let (object, unknown) = from_value::<T>(value)
-        .map_err(|Misfit { path, problem }| origin.error(&path, &wording(&problem), misfit_fix(&problem)))?;
-    for field in unknown {
-        let fix = field.nearest.map(|nearest| format!("did you mean {nearest}?"));
-        match options.validate {
-            Validate::Strict => return Err(origin.error(&field.path, "is not a known field", fix.as_deref())),
-            Validate::Warn => {
-                let (label, place) = (Some(origin.label.as_str()), &origin.place);
-                let error = place.unplaced_error(label, &field.path, "is not a known field", fix.as_deref());
-                notes.push(error.to_string());
-            }
-            Validate::Ignore => {}
-        }
-    }
+    let (object, unknown) = from_value::<T>(value).map_err(|misfit| origin.fault(misfit.into()))?;
+    judge_unknown(notes, unknown, &origin, options)?;
     if let Some(Ok(labels)) = metadata_labels.map(serde_json::from_value::<Option<BTreeMap<String, String>>>) {
         validate::labels(labels.as_ref(), &validate::Path::ROOT.key("metadata").key("labels"))
             .map_err(|fault| origin.fault(fault))?;
     }
     check(&object).map_err(|fault| origin.fault(fault))?;
     Ok(Read { object, origin })
+}
+
+/// What is to be done about fields that are not known.
+fn judge_unknown(
+    notes: &mut Vec<String>,
+    unknown: Vec<UnknownField>,
+    origin: &Origin,
+    options: &ReadOptions,
+) -> Result<(), InputError> {
+    for field in unknown {
+        let fault = Fault::from(field);
+        match options.validate {
+            Validate::Strict => return Err(origin.fault(fault)),
+            Validate::Warn => {
+                let (label, place) = (Some(origin.label.as_str()), &origin.place);
+                let error = place.unplaced_error(label, &fault.field, &fault.problem, fault.fix.as_deref());
+                notes.push(error.to_string());
+            }
+            Validate::Ignore => {}
+        }
+    }
+    Ok(())
 }
 
 /// The kind of a document and whether it lives in a namespace; `None` for kinds that do not matter here.
@@ -387,41 +415,4 @@ fn head(map: &Map<String, Value>, place: &Place) -> Result<Option<(&'static str,
 /// A text of a map, empty where there is none.
 fn text(map: &Map<String, Value>, field: &str) -> String {
     map.get(field).and_then(Value::as_str).unwrap_or_default().to_string()
-}
-
-/// Serde's words in ours.
-fn wording(problem: &str) -> String {
-    match problem.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
-        Some((found, expected)) => {
-            let expected = match expected {
-                "i32" | "i64" | "u32" | "u64" => "a whole number",
-                "a string" | "a borrowed string" => "text",
-                "struct" | "a map" => "a map",
-                "a sequence" => "a list",
-                "a boolean" => "true or false",
-                "Quantity" => "a quantity such as 500m or 2Gi",
-                "Time" | "MicroTime" => "a time such as 2026-01-31T12:00:00Z",
-                "IntOrString" => "a whole number or text",
-                // Kubernetes' types call themselves by their name, and are all maps.
-                other if other.starts_with(char::is_uppercase) => "a map",
-                other => other,
-            };
-            let found = match found {
-                "sequence" => "a list".to_string(),
-                "map" => "a map".to_string(),
-                "null" | "unit value" => "nothing".to_string(),
-                other => other.replace('`', "").replacen("string", "the text", 1),
-            };
-            format!("is {found}, and should be {expected}")
-        }
-        None => problem.to_string(),
-    }
-}
-
-fn misfit_fix(problem: &str) -> Option<&'static str> {
-    let quoting = problem.ends_with("expected a string")
-        && ["integer", "floating point", "boolean"]
-            .iter()
-            .any(|kind| problem.starts_with(&format!("invalid type: {kind}")));
-    quoting.then_some("put it in quotes")
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
@@ -45,6 +46,8 @@ pub struct Stored {
     pub limit_ranges: Vec<Arc<LimitRange>>,
     /// Priority classes.
     pub priority_classes: Vec<Arc<PriorityClass>>,
+    /// Runtime classes: they count for the daemons that are to come.
+    pub runtime_classes: Vec<Arc<RuntimeClass>>,
     /// Disruption budgets.
     pub disruption_budgets: Vec<Arc<PodDisruptionBudget>>,
 }
@@ -71,6 +74,7 @@ pub fn of_stored(stored: Stored) -> Result<Loaded, InputError> {
     objects.namespaces = shared(stored.namespaces, &place);
     objects.limit_ranges = shared(stored.limit_ranges, &place);
     objects.priority_classes = shared(stored.priority_classes, &place);
+    objects.runtime_classes = shared(stored.runtime_classes, &place);
     objects.disruption_budgets = shared(stored.disruption_budgets, &place);
     expansion::snapshot(objects)
 }

@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass, VolumeAttachment};
@@ -62,6 +63,8 @@ pub struct Stores {
     pub limit_ranges: Store<LimitRange>,
     /// Priority classes.
     pub priority_classes: Store<PriorityClass>,
+    /// Runtime classes.
+    pub runtime_classes: Store<RuntimeClass>,
     /// Disruption budgets.
     pub disruption_budgets: Store<PodDisruptionBudget>,
 }
@@ -150,6 +153,7 @@ impl Stores {
             namespaces: quiet(client, bells, &mut watches),
             limit_ranges: quiet(client, bells, &mut watches),
             priority_classes: quiet(client, bells, &mut watches),
+            runtime_classes: quiet(client, bells, &mut watches),
             disruption_budgets: quiet(client, bells, &mut watches),
             pods,
             nodes,
@@ -204,6 +208,7 @@ impl Stores {
             self.namespaces.wait_until_ready(),
             self.limit_ranges.wait_until_ready(),
             self.priority_classes.wait_until_ready(),
+            self.runtime_classes.wait_until_ready(),
             self.disruption_budgets.wait_until_ready(),
         );
     }

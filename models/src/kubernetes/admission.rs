@@ -1,8 +1,7 @@
 //! What the API server's admission adds to a pod: priority by class, and the defaults of limit ranges.
 //!
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/>,
-//! <https://kubernetes.io/docs/concepts/policy/limit-range/>. A runtime class's overhead is only what a pod states: the
-//! class itself is no input.
+//! <https://kubernetes.io/docs/concepts/policy/limit-range/>.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,6 +9,7 @@ pub mod quantity;
 pub mod requests;
 pub mod requirements;
 pub mod restricted;
+pub mod runtime_class;
 pub mod schema;
 mod snapshot;
 pub mod taints;

@@ -212,8 +212,7 @@ pub fn format(resource: &str, amount: i64) -> String {
     if resource == "cpu" {
         return if amount % 1000 == 0 { (amount / 1000).to_string() } else { format!("{amount}m") };
     }
-    let bytes = resource == "memory" || resource == "ephemeral-storage" || resource.starts_with("hugepages-");
-    if bytes && amount != 0 {
+    if is_bytes(resource) && amount != 0 {
         let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
         let power = (amount.trailing_zeros() / 10).min(6);
         return format!("{}{}", amount >> (10 * power), suffixes[power as usize]);
@@ -221,12 +220,17 @@ pub fn format(resource: &str, amount: i64) -> String {
     amount.to_string()
 }
 
+/// Whether a resource is counted in bytes.
+fn is_bytes(resource: &str) -> bool {
+    resource == "memory" || resource == "ephemeral-storage" || resource.starts_with("hugepages-")
+}
+
 /// Writes an amount for a person to read: cpu in cores, bytes in the unit that keeps it short (`95.69`, `6.7 GiB`).
 pub fn describe(resource: &str, amount: i64) -> String {
     if resource == "cpu" {
         return trim(format!("{:.3}", amount as f64 / 1000.0));
     }
-    if resource == "memory" || resource == "ephemeral-storage" {
+    if is_bytes(resource) {
         for (power, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
             if amount.unsigned_abs() >= 1 << power {
                 return format!("{} {unit}", trim(format!("{:.2}", amount as f64 / (1_u64 << power) as f64)));

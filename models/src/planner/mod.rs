@@ -174,4 +174,6 @@ fn bare(options: &Options) -> Options {
 #[cfg(test)]
 mod levels_test;
 #[cfg(test)]
+mod reasons_test;
+#[cfg(test)]
 mod tests;

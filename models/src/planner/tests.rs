@@ -161,7 +161,7 @@ pub(super) fn group(name: &str, count: u32, cpu: &str, more: Value) -> PodGroup 
     }
 }
 
-fn planned(snapshot: &Snapshot) -> Plan {
+pub(super) fn planned(snapshot: &Snapshot) -> Plan {
     let plan = plan(snapshot, &catalog(), &Options::default(), &Settings::default(), &Endless, &first_fit).unwrap();
     let broken = verify(snapshot, &catalog(), &VerifyOptions::default(), &plan).err().unwrap_or_default();
     assert!(broken.is_empty(), "{broken:#?}");

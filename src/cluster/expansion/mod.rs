@@ -1,5 +1,6 @@
 //! From workloads to the pods they would make, and from all objects to a snapshot.
 
+mod admit;
 mod notes;
 mod stateful_set;
 
@@ -7,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, PodTemplateSpec};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use supercargo_models::kubernetes::admission::{self, AdmissionError};
 use supercargo_models::kubernetes::{Owner, PodGroup, PodNames, Snapshot};
 
 use crate::cluster::error::InputError;
@@ -20,6 +21,7 @@ use crate::cluster::{Loaded, bare, defaults, legacy, validate};
 
 /// The most pods that one plan is made for.
 const MAX_PODS: u64 = 1_000_000;
+
 /// Makes a snapshot of all objects.
 pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
     let workloads = Workloads::of(&objects);
@@ -37,6 +39,7 @@ pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
         admitted: objects.admitted,
         limit_ranges: bare(std::mem::take(&mut objects.limit_ranges)),
         priority_classes: bare(std::mem::take(&mut objects.priority_classes)),
+        runtime_classes: bare(std::mem::take(&mut objects.runtime_classes)),
         sorted,
         claims,
         made_claims: Vec::new(),
@@ -45,6 +48,8 @@ pub(crate) fn snapshot(mut objects: Objects) -> Result<Loaded, InputError> {
         names,
         pods: 0,
         absent_classes: BTreeMap::new(),
+        absent_runtimes: BTreeMap::new(),
+        refused: Vec::new(),
     };
     expansion.waiting_pods()?;
     expansion.workloads(&mut objects, &workloads)?;
@@ -56,6 +61,7 @@ struct Expansion {
     admitted: bool,
     limit_ranges: Vec<LimitRange>,
     priority_classes: Vec<PriorityClass>,
+    runtime_classes: Vec<RuntimeClass>,
     sorted: Sorted,
     /// Namespace and name of the claims in the input.
     claims: BTreeSet<(String, String)>,
@@ -69,6 +75,10 @@ struct Expansion {
     pods: u64,
     /// Priority classes that pods name and the input lacks, with one such pod each.
     absent_classes: BTreeMap<String, String>,
+    /// Runtime classes that pods name and the input lacks, with one such pod each.
+    absent_runtimes: BTreeMap<String, String>,
+    /// Templates of a live cluster whose pods it would refuse, and why.
+    refused: Vec<String>,
 }
 
 /// A workload that is being expanded.
@@ -107,7 +117,7 @@ impl Expansion {
             let Read { object: pod, origin } = read;
             let Some(mut spec) = pod.spec else { continue };
             let namespace = pod.metadata.namespace.unwrap_or_default();
-            let priority = self.admit(&mut spec, &namespace, &origin, "spec")?;
+            let priority = self.admit(&mut spec, &namespace, &origin, admit::OF_POD)?;
             self.count(1, &origin, "")?;
             self.groups.push(PodGroup {
                 namespace,
@@ -283,28 +293,6 @@ impl Expansion {
             .any(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()))
     }
 
-    /// What admission does to a pod; its priority.
-    fn admit(&mut self, spec: &mut PodSpec, namespace: &str, origin: &Origin, field: &str) -> Result<i32, InputError> {
-        admission::default_host_ports(spec);
-        let ranges: Vec<&LimitRange> =
-            self.limit_ranges.iter().filter(|range| range.metadata.namespace.as_deref() == Some(namespace)).collect();
-        if let Err(AdmissionError::LimitRange { field: inner, limit_range, problem }) =
-            admission::apply_limit_ranges(spec, &ranges)
-            && !self.admitted
-        {
-            let problem = format!("{problem} (LimitRange {namespace}/{limit_range})");
-            return Err(origin.error(&format!("{field}.{inner}"), &problem, None));
-        }
-        match admission::priority(spec, &self.priority_classes) {
-            Ok(priority) => Ok(priority),
-            Err(AdmissionError::NoPriorityClass(class)) => {
-                self.absent_classes.entry(class).or_insert_with(|| origin.label.clone());
-                Ok(0)
-            }
-            Err(error) => Err(origin.error(field, &error.to_string(), None)),
-        }
-    }
-
     fn count(&mut self, more: u64, origin: &Origin, field: &str) -> Result<(), InputError> {
         self.pods += more;
         if self.pods > MAX_PODS {
@@ -341,8 +329,11 @@ impl Expansion {
                     origin.describe()
                 ));
             }
-            validate::node_class(&node_classes[position])
-                .map_err(|fault| origin.error(&fault.field, &fault.problem, fault.fix.as_deref()))?;
+            let checked = validate::node_class(&node_classes[position]);
+            let unknown = checked.map(|unknown| unknown.into_iter().next().map(validate::Fault::from));
+            if let Some(fault) = unknown.unwrap_or_else(Some) {
+                return Err(origin.error(&fault.field, &fault.problem, fault.fix.as_deref()));
+            }
         }
         let mut node_pools = bare(objects.node_pools);
         if node_pools.is_empty() {

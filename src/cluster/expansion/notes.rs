@@ -18,6 +18,13 @@ pub(super) fn notes(objects: &Objects, expansion: &Expansion) -> Vec<String> {
     for (class, pod) in &expansion.absent_classes {
         notes.push(format!("PriorityClass {class} is not in the input: its pods ({pod}, ...) count with priority 0"));
     }
+    for (class, pod) in &expansion.absent_runtimes {
+        notes.push(format!(
+            "RuntimeClass {class} is not in the input: its pods ({pod}, ...) count without its overhead, nodeSelector and \
+             tolerations"
+        ));
+    }
+    notes.extend(expansion.refused.iter().map(|refused| format!("no such pods can be made: {refused}")));
     let nodes = || objects.nodes.iter().map(|read| &read.object);
     let coming: Vec<_> = objects
         .node_claims

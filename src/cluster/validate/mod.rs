@@ -9,7 +9,9 @@ mod node_pool;
 mod path;
 mod pod;
 mod resources;
+mod runtime_class;
 mod scheduling;
+mod volumes;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
@@ -18,10 +20,12 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 pub(crate) use names::{is_dns_label, is_dns_subdomain, labels};
-pub(crate) use node_class::node_class;
+pub(crate) use node_class::{complete_node_class, node_class};
 pub(crate) use node_overlay::node_overlay;
 pub(crate) use node_pool::{csi_node, node, node_claim, node_pool, restricted_domains};
 pub(crate) use path::{Checked, Fault, Path};
+pub(crate) use runtime_class::runtime_class;
+pub(crate) use volumes::{storage_class, volume};
 
 fn replicas(count: Option<i32>, field: &str) -> Checked {
     match count {

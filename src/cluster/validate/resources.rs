@@ -20,9 +20,10 @@ pub(crate) enum Holder {
     Pod,
 }
 
-/// Checks that a quantity is one and is not below zero.
-pub(crate) fn amount(quantity: &Quantity, path: &Path<'_>) -> Result<quantity::Quantity, Fault> {
+/// Checks that a quantity of a resource is one, can be counted in the resource's unit, and is not below zero.
+pub(crate) fn amount(resource: &str, quantity: &Quantity, path: &Path<'_>) -> Result<quantity::Quantity, Fault> {
     let amount = quantity::parse(&quantity.0).map_err(|error| path.fault(error.to_string()))?;
+    quantity::parse_units(resource, &quantity.0).map_err(|error| path.fault(error.to_string()))?;
     if amount.milli < 0 {
         return Err(path.fault(format!("{:?} is negative", quantity.0)));
     }
@@ -32,7 +33,7 @@ pub(crate) fn amount(quantity: &Quantity, path: &Path<'_>) -> Result<quantity::Q
 /// Checks all amounts of a list.
 pub(crate) fn amounts(list: Option<&BTreeMap<String, Quantity>>, path: &Path<'_>) -> Checked {
     for (resource, quantity) in list.into_iter().flatten() {
-        amount(quantity, &path.key(resource))?;
+        amount(resource, quantity, &path.key(resource))?;
     }
     Ok(())
 }
@@ -71,17 +72,17 @@ pub(crate) fn requirements(resources: &ResourceRequirements, holder: Holder, pat
     for (resource, quantity) in resources.limits.iter().flatten() {
         let path = limits_path.key(resource);
         check_name(resource, holder, &path)?;
-        whole(resource, quantity, amount(quantity, &path)?, &path)?;
+        whole(resource, quantity, amount(resource, quantity, &path)?, &path)?;
     }
     for (resource, quantity) in resources.requests.iter().flatten() {
         let path = requests_path.key(resource);
         check_name(resource, holder, &path)?;
-        let request = amount(quantity, &path)?;
+        let request = amount(resource, quantity, &path)?;
         whole(resource, quantity, request, &path)?;
         let exact = is_extended(resource) || resource.starts_with("hugepages-");
         match resources.limits.as_ref().and_then(|limits| limits.get(resource)) {
             Some(limit) => {
-                let limit_amount = amount(limit, &limits_path.key(resource))?;
+                let limit_amount = amount(resource, limit, &limits_path.key(resource))?;
                 if request > limit_amount {
                     return path.fail(format!("request {} is above the limit {}", quantity.0, limit.0));
                 }

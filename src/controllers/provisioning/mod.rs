@@ -285,6 +285,7 @@ fn question(
         namespaces: stores.namespaces.state(),
         limit_ranges: stores.limit_ranges.state(),
         priority_classes: stores.priority_classes.state(),
+        runtime_classes: stores.runtime_classes.state(),
         disruption_budgets: stores.disruption_budgets.state(),
     };
     let loaded = crate::cluster::of_stored(stored).map_err(|error| Error::Object(error.to_string()))?;

@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub(crate) use draft::Draft;
 pub(crate) use forms::Form;
-pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE};
+pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, Variant, ZONE, label};
 pub(crate) use model::{Counted, Proto};
 pub use model::{Model, Part};
 pub use overlays::{Overlaid, OverlayFault, overlaid};

@@ -250,6 +250,7 @@ fn cluster() -> (Arc<Context>, Writer<Pod>) {
         namespaces: empty(),
         limit_ranges: empty(),
         priority_classes: empty(),
+        runtime_classes: empty(),
         disruption_budgets: empty(),
     };
     let context = Context {

@@ -1,11 +1,13 @@
 //! Why a pod has no place, in words, with the nearest fix.
 
+mod barren;
+mod size;
+
 use std::collections::BTreeSet;
 
 use crate::kubernetes::quantity::describe;
 use crate::kubernetes::requirements::Requirement;
 use crate::kubernetes::taints;
-use crate::kubernetes::volumes::ATTACHABLE;
 use crate::problem::build::{Built, Draft, Form, Host, Model, Owned};
 use crate::problem::{BinSource, Problem, Solution};
 
@@ -20,14 +22,18 @@ pub(crate) fn no_bin(draft: &Draft, shape: usize) -> String {
         return "no NodePool may buy nodes for it, and no node that is there can hold it; add a NodePool".to_owned();
     }
     if model.market.hosts.is_empty() {
-        return "the pools' requirements allow no offering of the catalogue; relax them".to_owned();
+        return barren::all(model);
     }
-    labels(model, form)
+    let reason = labels(model, form)
         .or_else(|| tolerations(model, form))
-        .or_else(|| size(model, form))
+        .or_else(|| size::size(model, form))
         .or_else(|| limit(draft, form))
         .or_else(|| flexibility(model, form))
-        .unwrap_or_else(|| rules(form, model))
+        .unwrap_or_else(|| rules(form, model));
+    match barren::in_the_way(model, form) {
+        Some(barren) => format!("{reason}; {barren}"),
+        None => reason,
+    }
 }
 
 /// No offering has the labels.
@@ -72,65 +78,6 @@ fn tolerations(model: &Model, form: &Form) -> Option<String> {
     }
     let list: Vec<_> = away.into_iter().map(|(taint, pool)| format!("taint {taint} of pool {pool}")).collect();
     Some(format!("{} is not tolerated; add a toleration to the pod", list.join(", ")))
-}
-
-/// Nothing is large enough.
-fn size(model: &Model, form: &Form) -> Option<String> {
-    let admitted: Vec<_> = model
-        .market
-        .hosts
-        .iter()
-        .filter(|host| {
-            let admits = &model.market.classes[host.class as usize].admits;
-            form.admissions.iter().all(|one| admits.contains(*one))
-        })
-        .collect();
-    if admitted.is_empty() {
-        return Some("daemons take its host ports on every node; choose another port".to_owned());
-    }
-    let room = |kind: u32| &model.market.kinds[kind as usize].room;
-    if admitted.iter().any(|host| form.demand.iter().zip(room(host.kind)).all(|(need, room)| need <= room)) {
-        return None;
-    }
-    for (column, name) in model.columns.iter().enumerate() {
-        let largest = admitted.iter().max_by_key(|host| room(host.kind)[column])?;
-        let most = room(largest.kind)[column];
-        let need = form.demand[column];
-        if need > most {
-            let pool = &model.market.variants[largest.variant as usize].name;
-            let instance = &model.catalog.instance_types[largest.instance as usize].name;
-            if let Some(driver) = name.strip_prefix(ATTACHABLE) {
-                return Some(format!(
-                    "{need} volumes of {driver} are more than can be attached to a node: the most in pool {pool} are \
-                     {most}, to {instance}; mount fewer of them, or allow other instance types in the pool"
-                ));
-            }
-            let fix = match name.as_str() {
-                "cpu" | "memory" => {
-                    format!("raise what the pool's requirements on instance-{name} or size allow, or ask for less")
-                }
-                _ if most <= 0 => format!("allow instance types with {name} in a pool"),
-                _ => "ask for less, or allow other instance types in the pool".to_owned(),
-            };
-            return Some(if most <= 0 {
-                format!("no offering has {name} (it asks for {}); {fix}", describe(name, need))
-            } else {
-                format!(
-                    "no offering has {} {name}: the largest allowed by pool {pool} ({instance}) offers {}; {fix}",
-                    describe(name, need),
-                    describe(name, most)
-                )
-            });
-        }
-    }
-    let asks: Vec<_> = model
-        .columns
-        .iter()
-        .zip(&form.demand)
-        .filter(|(_, need)| **need > 0)
-        .map(|(name, need)| format!("{name} {}", describe(name, *need)))
-        .collect();
-    Some(format!("no one offering has all it asks for at once ({}); allow other instance types", asks.join(", ")))
 }
 
 /// The limits of the pools are below the smallest node that would do.
