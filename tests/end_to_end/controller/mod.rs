@@ -15,6 +15,7 @@ mod overlays;
 mod policies;
 mod pools;
 mod repair;
+mod rights;
 mod scaling;
 mod stage;
 mod static_capacity;
