@@ -19,6 +19,8 @@ mod rights;
 mod scaling;
 mod stage;
 mod static_capacity;
+mod substitutes;
 mod termination;
 mod timeouts;
+mod told;
 mod volumes;
