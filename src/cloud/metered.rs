@@ -8,7 +8,7 @@ use serde_json::Value;
 use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::NodeClassReference;
 
-use super::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy};
+use super::{ClaimKey, CloudError, CloudProvider, Launch, Machine, RepairPolicy};
 use crate::api::NodeClaim;
 use crate::telemetry::Metrics;
 
@@ -52,7 +52,7 @@ impl CloudProvider for Metered {
         self.cloud.name()
     }
 
-    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Machine, CloudError> {
+    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Launch, CloudError> {
         self.counted("Create", self.cloud.create(claim, catalog)).await
     }
 

@@ -43,10 +43,14 @@ pub trait CloudProvider: Send + Sync {
     ///
     /// Idempotent by the claim's uid: a claim that has a machine gets that machine again, whatever its spec says by now.
     ///
+    /// Where cheaper offerings were refused, the machine is a substitute, and [`Launch::refused`] names them: as EC2's
+    /// CreateFleet returns errors beside instances
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>).
+    ///
     /// # Errors
     /// [`CloudError::InsufficientCapacity`] where none of the offerings can be had now; [`CloudError::ClassNotReady`] where
     /// the class is missing or not ready; else the cloud failed, and the call may be repeated.
-    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Machine, CloudError>;
+    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Launch, CloudError>;
 
     /// Asks for the end of a claim's machine. It may take time: [`CloudProvider::get`] says when the machine is gone.
     ///
@@ -139,6 +143,23 @@ pub struct Machine {
     pub allocatable: Resources,
     /// When it was launched.
     pub launched: Timestamp,
+}
+
+/// What became of a launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The machine that was had.
+    pub machine: Machine,
+    /// What was refused on the way to it, in the order in which it was asked for: not to be asked for again for some
+    /// minutes. Empty where the first choice was had, or the machine was there already.
+    pub refused: Vec<Offer>,
+}
+
+impl From<Machine> for Launch {
+    /// One without refusals.
+    fn from(machine: Machine) -> Self {
+        Launch { machine, refused: Vec::new() }
+    }
 }
 
 /// One thing that can be bought.

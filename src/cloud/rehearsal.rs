@@ -16,9 +16,12 @@ use supercargo_models::catalog::Catalog;
 use supercargo_models::kubernetes::NodeClassReference;
 
 use super::class::{unready, usable};
-use super::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy};
+use super::{ClaimKey, CloudError, CloudProvider, Launch, Machine, RepairPolicy};
 use crate::api::{EC2NodeClass, KWOKNodeClass, NodeClaim};
 use crate::watch::reflect;
+
+/// Reasons of drift that are no cloud's: what they are found by is at hand, and may be no longer so.
+const OF_POOLS: [&str; 3] = ["NodePoolDrifted", "RequirementsDrifted", "InstanceTypeNotFound"];
 
 /// The cloud of a dry run.
 pub struct Rehearsal {
@@ -80,7 +83,7 @@ impl CloudProvider for Rehearsal {
         "dry-run"
     }
 
-    async fn create(&self, _claim: &NodeClaim, _catalog: &Catalog) -> Result<Machine, CloudError> {
+    async fn create(&self, _claim: &NodeClaim, _catalog: &Catalog) -> Result<Launch, CloudError> {
         nothing()
     }
 
@@ -132,8 +135,11 @@ impl CloudProvider for Rehearsal {
         std::future::pending().await
     }
 
-    async fn drifted(&self, _claim: &NodeClaim) -> Result<Option<String>, CloudError> {
-        Ok(None)
+    /// What the claim says, of which nobody but whoever has its machine can know.
+    async fn drifted(&self, claim: &NodeClaim) -> Result<Option<String>, CloudError> {
+        let conditions = claim.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut drifted = conditions.filter(|one| one.type_ == "Drifted" && one.status == "True");
+        Ok(drifted.next().map(|one| one.reason.clone()).filter(|reason| !OF_POOLS.contains(&reason.as_str())))
     }
 
     fn repair_policies(&self) -> Vec<RepairPolicy> {

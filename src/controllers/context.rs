@@ -16,11 +16,12 @@ use supercargo_models::solver::Memory;
 use tracing::{debug, warn};
 
 use super::conditions::{Conditions, DISRUPTION_REASON, Known};
+use super::disruption::Change;
 use super::events::Told;
 use super::overlays::Market;
 use super::pods::PodEvents;
 use super::pools::Registrations;
-use super::provisioning::Pins;
+use super::provisioning::{Pins, Place};
 use super::settings::Settings;
 use super::stores::{Bells, Stores};
 use crate::api::{NodeClaim, NodePool};
@@ -54,8 +55,8 @@ pub struct Context {
     pub disrupting: Mutex<BTreeSet<String>>,
     /// What became of the last machines of each pool.
     pub registrations: Mutex<Registrations>,
-    /// The decision that a dry run told last.
-    pub rehearsed: Mutex<String>,
+    /// What a dry run told last.
+    pub rehearsed: Mutex<Rehearsed>,
     /// What was on sale when it was last looked at.
     pub last_market: Mutex<Option<Arc<Market>>>,
     /// Held by whoever plans what to buy, from what it knows until its claims are seen: two plans would both count on what
@@ -73,6 +74,17 @@ pub struct Context {
     pub recorder: Recorder,
     /// Those that were told of late.
     pub told: Mutex<Told>,
+}
+
+/// What a dry run told last.
+#[derive(Debug, Default)]
+pub struct Rehearsed {
+    /// The decision on the pods that wait; empty where none does.
+    pub plan: String,
+    /// Machines that are there or to come, which waiting pods would be planned onto.
+    pub taken: BTreeSet<Place>,
+    /// What would end, and be made whether pods need it or not.
+    pub changes: Vec<Change>,
 }
 
 /// Why something has to be tried again.

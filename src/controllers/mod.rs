@@ -20,6 +20,7 @@
 
 mod conditions;
 mod context;
+mod counted;
 mod disruption;
 mod events;
 mod figures;
@@ -119,10 +120,14 @@ pub async fn run(
             stores.claims.len(),
             stores.pools.len()
         );
-        if context.settings.dry_run.is_some() {
-            return acting_as("provisioner", provisioning::run(context)).await;
-        }
         let shared = || Arc::clone(&context);
+        if let Some(namespace) = &context.settings.dry_run {
+            futures::join!(
+                acting_as("provisioner", provisioning::run(shared())),
+                acting_as("disruption", disruption::rehearse(shared(), namespace)),
+            );
+            return;
+        }
         // Under the names that Karpenter's controllers have in its metrics.
         futures::join!(
             acting_as("provisioner", provisioning::run(shared())),
@@ -146,6 +151,18 @@ pub async fn run(
     futures::join!(watches, work);
 }
 
+/// Counts a look at an object, in controller-runtime's words.
+async fn look(work: impl Future<Output = Result<Action, Error>>, context: Arc<Context>) -> Result<Action, Error> {
+    let begun = context.metrics.work_begins();
+    let outcome = work.await;
+    begun.ended(match &outcome {
+        Ok(action) if *action == Action::await_change() => "success",
+        Ok(_) => "requeue_after",
+        Err(_) => "error",
+    });
+    outcome
+}
+
 /// Reconciles the objects of a queue, one call at a time for each of them, and again as it asks for it.
 async fn apply<K, Reconciled>(
     queue: UnboundedReceiver<ObjectRef<K>>,
@@ -158,7 +175,8 @@ async fn apply<K, Reconciled>(
 {
     let queue = queue.map(Ok::<_, Infallible>);
     let config = Config::default().concurrency(AT_ONCE);
-    let reconcile = |object, context| Box::pin(reconcile(object, context));
+    context.metrics.works_on_at_most(AT_ONCE);
+    let reconcile = |object, context: Arc<Context>| Box::pin(look(reconcile(object, Arc::clone(&context)), context));
     let all = applier(reconcile, on_error, Arc::clone(context), store, queue, config);
     // Failures are logged where it is decided when to try again; an object that is gone meanwhile needs nothing more.
     all.for_each(|_| std::future::ready(())).await;

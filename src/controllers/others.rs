@@ -13,9 +13,25 @@ use tracing::{debug, info, warn};
 
 /// How often to look whether it still leads.
 const LOOK: Duration = Duration::from_secs(5);
+/// The rule of a ClusterRole without which leases of other namespaces can't be seen.
+const RULE: &str = "{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [list, watch]}";
 
-/// Waits until no lease of this name in another namespace than ours is held, and says as long as one is.
-pub async fn gone(client: &Client, namespace: &str, name: &str) {
+/// We may not see whether another Karpenter leads, and so must not act: two who buy and end machines of one cluster undo what
+/// the other does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "whether a Karpenter leads in another namespace may not be seen ({refused}): a ClusterRole has to allow {RULE}"
+)]
+pub struct Blind {
+    refused: String,
+}
+
+/// Waits until no lease of this name in another namespace than ours is held, and says as long as one is, or as that is not
+/// known.
+///
+/// # Errors
+/// Where we are not allowed to see those leases.
+pub async fn gone(client: &Client, namespace: &str, name: &str) -> Result<(), Blind> {
     let leases: Api<Lease> = Api::all(client.clone());
     let named = ListParams::default().fields(&format!("metadata.name={name}"));
     let mut told = None;
@@ -23,8 +39,10 @@ pub async fn gone(client: &Client, namespace: &str, name: &str) {
         let found = match leases.list(&named).await {
             Ok(found) => found.items,
             Err(error) => {
-                warn!("whether a Karpenter leads in another namespace is not known: {error}");
-                return;
+                blindness(&error).map_or(Ok(()), Err)?;
+                warn!("whether a Karpenter leads in another namespace is not known yet: {error}");
+                tokio::time::sleep(LOOK).await;
+                continue;
             }
         };
         let held = found.iter().filter(|lease| lease.namespace().is_some_and(|other| other != namespace));
@@ -33,7 +51,7 @@ pub async fn gone(client: &Client, namespace: &str, name: &str) {
             if told.is_some() {
                 info!("it leads no more");
             }
-            return;
+            return Ok(());
         };
         if told.as_ref() != Some(&holder) {
             let place = place.namespace().unwrap_or_default();
@@ -46,8 +64,8 @@ pub async fn gone(client: &Client, namespace: &str, name: &str) {
     }
 }
 
-/// Waits until a lease of this name in another namespace than ours is taken; who leads by it, in words. A Karpenter of before
-/// had its say already ([`gone`]).
+/// Waits until a lease of this name in another namespace than ours is taken, or may no longer be seen; who leads by it, or why
+/// that is not known, in words. A Karpenter of before had its say already ([`gone`]).
 pub async fn comes(client: &Client, namespace: &str, name: &str) -> String {
     let leases: Api<Lease> = Api::all(client.clone());
     let named = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -60,9 +78,29 @@ pub async fn comes(client: &Client, namespace: &str, name: &str) -> String {
                     return format!("{holder} leads by the lease {place}/{name}");
                 }
             }
-            Some(Err(error)) => debug!("leases of that name: {error}"),
+            Some(Err(error)) => match of_watch(&error).and_then(blindness) {
+                Some(blind) => return blind.to_string(),
+                None => debug!("leases of that name: {error}"),
+            },
             None => return std::future::pending().await,
         }
+    }
+}
+
+fn of_watch(error: &watcher::Error) -> Option<&kube::Error> {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether an answer says that we may not ask: asking again is no use then.
+fn blindness(error: &kube::Error) -> Option<Blind> {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => Some(Blind { refused: status.message.clone() }),
+        _ => None,
     }
 }
 

@@ -116,28 +116,59 @@ fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
         .is_some_and(|due| now.duration_since(due.0) > STUCK.try_into().unwrap_or_default())
 }
 
-/// Whether the annotations of a pod, node or claim forbid to disrupt it at `now`: `true`, or a duration since `since`, which
-/// has not begun where nothing is known of that.
-pub fn do_not_disrupt(value: Option<&str>, since: Option<Timestamp>, now: Timestamp) -> bool {
-    match value.map(str::trim) {
-        None => false,
-        Some("true") => true,
-        Some(text) => crate::duration::parse(text)
-            .is_some_and(|duration| since.is_none_or(|since| since.checked_add(duration).is_ok_and(|end| now < end))),
+/// What the annotation `karpenter.sh/do-not-disrupt` of a pod, node or claim says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DoNotDisrupt {
+    /// Never to be disrupted, or not for a duration that has not begun.
+    Always,
+    /// Not to be disrupted before this time, which may be over.
+    Until(Timestamp),
+    /// Neither `true` nor a duration above zero: it counts for nothing.
+    Invalid(String),
+}
+
+impl DoNotDisrupt {
+    /// Reads a value; a duration begins at `since`, if that is known.
+    fn read(value: &str, since: Option<Timestamp>) -> Self {
+        if value.trim() == "true" {
+            return DoNotDisrupt::Always;
+        }
+        match crate::duration::parse(value).filter(|duration| !duration.is_zero()) {
+            None => DoNotDisrupt::Invalid(format!("{value:?} is neither true nor a duration such as 30m")),
+            Some(duration) => match since {
+                Some(since) => DoNotDisrupt::Until(since.checked_add(duration).unwrap_or(Timestamp::MAX)),
+                None => DoNotDisrupt::Always,
+            },
+        }
+    }
+
+    /// That of a pod that has not ended; a duration begins when the kubelet has seen it.
+    pub fn of_pod(pod: &Pod) -> Option<Self> {
+        let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+        let value = pod.annotations().get(labels::DO_NOT_DISRUPT).filter(|_| !is_over(pod))?;
+        Some(DoNotDisrupt::read(value, since.map(|time| time.0)))
+    }
+
+    /// Whether it forbids to disrupt at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        match self {
+            DoNotDisrupt::Always => true,
+            DoNotDisrupt::Until(end) => now < *end,
+            DoNotDisrupt::Invalid(_) => false,
+        }
     }
 }
 
-/// Whether a pod's annotation forbids to evict it at `now`, be it a daemon; a duration begins when the kubelet has seen it.
+/// Whether a pod's annotation forbids to evict it at `now`, be it a daemon.
 pub fn forbids_disruption(pod: &Pod, now: Timestamp) -> bool {
-    let since = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-    let value = pod.annotations().get(labels::DO_NOT_DISRUPT).map(String::as_str);
-    !is_over(pod) && do_not_disrupt(value, since.map(|time| time.0), now)
+    DoNotDisrupt::of_pod(pod).is_some_and(|said| said.holds(now))
 }
 
 /// Whether a node's or claim's annotation forbids to disrupt it at `now`.
 pub fn node_forbids_disruption(node: &Node, now: Timestamp) -> bool {
-    let value = node.annotations().get(labels::DO_NOT_DISRUPT).map(String::as_str);
-    do_not_disrupt(value, node.metadata.creation_timestamp.as_ref().map(|time| time.0), now)
+    let value = node.annotations().get(labels::DO_NOT_DISRUPT);
+    let since = node.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    value.is_some_and(|value| DoNotDisrupt::read(value, since).holds(now))
 }
 
 /// Takes away what neither planner nor controllers read: what containers run, mount and report.
@@ -318,11 +349,13 @@ mod tests {
     #[test]
     fn disruption_can_be_forbidden_for_good_or_for_a_while() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        assert!(do_not_disrupt(Some("true"), None, at(0)));
-        assert!(!do_not_disrupt(Some("false"), Some(at(0)), at(0)));
-        assert!(!do_not_disrupt(None, Some(at(0)), at(0)));
-        assert!(do_not_disrupt(Some("10m"), Some(at(0)), at(599)));
-        assert!(!do_not_disrupt(Some("10m"), Some(at(0)), at(600)));
+        let holds = |value: &str, second| DoNotDisrupt::read(value, Some(at(0))).holds(at(second));
+        assert!(DoNotDisrupt::read("true", None).holds(at(0)) && DoNotDisrupt::read("10m", None).holds(at(600)));
+        assert!(holds("10m", 599) && !holds("10m", 600));
+        for nothing in ["false", "0s", "soon"] {
+            assert!(matches!(DoNotDisrupt::read(nothing, None), DoNotDisrupt::Invalid(_)), "{nothing}");
+            assert!(!holds(nothing, 0), "{nothing}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::disruption::{obstacle, of_node, replacing};
 use super::provisioning::{Place, moving, unplanned};
 use super::{pods, pools};
 use crate::api::{NodeClaim, NodePool};
-use crate::cloud::choices;
+use crate::cloud::{Choice, Offer, choices};
 use crate::labels;
 
 /// How often to look without having been told: nothing tells when what was refused may be had again.
@@ -60,18 +60,19 @@ pub fn left(pool: &NodePool, context: &Context) -> Result<usize, Error> {
     Ok(limit(pool)?.map_or(usize::MAX, |limit| limit.saturating_sub(there)))
 }
 
-/// The claim for another node of a pool: its requirements as they are, of which the cloud takes the cheapest that it has.
-/// `None` where all that they allow was refused of late.
+/// The claim for another node of a pool, and what it would be bought as: its requirements as they are, of which the cloud takes
+/// the cheapest that it has. `None` where all that they allow was refused of late.
 ///
 /// # Errors
 /// Where the requirements can't be read.
-pub fn claim(pool: &NodePool, context: &Context) -> Result<Option<NodeClaim>, Error> {
+pub fn claim(pool: &NodePool, context: &Context) -> Result<Option<(NodeClaim, Offer)>, Error> {
     let market = context.market();
     let all = market.of_pool(&pool.name_any());
     let left = lock(&context.refused).without(all, Instant::now());
     let open = unplanned(pool, |_| true);
     let choices = choices(left.as_ref().unwrap_or(all), &open, &KubeletSettings::default())?;
-    Ok(choices.first().map(|choice| unplanned(pool, |key| choice.labels.contains_key(key))))
+    let made = |choice: &Choice| (unplanned(pool, |key| choice.labels.contains_key(key)), choice.offer.clone());
+    Ok(choices.first().map(made))
 }
 
 fn of_pool(pool: &NodePool, context: &Context) -> Vec<Arc<NodeClaim>> {
@@ -105,29 +106,82 @@ fn step(replicas: usize, claims: &[Arc<NodeClaim>], left: usize) -> Step {
     }
 }
 
-/// Brings a pool to its replicas. Why surplus nodes stay is remembered as what was told.
-async fn hold(pool: &NodePool, told: &mut BTreeMap<String, String>, context: &Arc<Context>) -> Result<(), Error> {
-    let _turn = context.static_turn.lock().await;
+/// What a pool of static capacity is to become.
+#[derive(Debug)]
+pub enum Decision {
+    /// As it is.
+    Stay,
+    /// So many more of this claim, which would be bought as this offering.
+    Make(usize, Box<NodeClaim>, Offer),
+    /// Nodes are too many.
+    End {
+        /// Those that end.
+        ends: Vec<Surplus>,
+        /// Those that should have ended before them, and may not be disrupted.
+        stay: Vec<Surplus>,
+    },
+}
+
+/// What is to be done for a pool to have its replicas.
+///
+/// # Errors
+/// Where its limit or its requirements can't be read.
+pub fn decide(pool: &NodePool, context: &Context) -> Result<Decision, Error> {
     let claims = of_pool(pool, context);
     let replicas = usize::try_from(pool.spec.replicas.unwrap_or_default()).unwrap_or(0);
     match step(replicas, &claims, left(pool, context)?) {
-        Step::Make(0) => Ok(()),
-        Step::Make(count) => grow(pool, count, context).await,
-        Step::End(count) => shrink(pool, claims, count, told, context).await,
+        Step::Make(0) => Ok(Decision::Stay),
+        Step::Make(count) => more(pool, count, context),
+        Step::End(count) => {
+            let stays = |claim: &Arc<NodeClaim>| claim.metadata.deletion_timestamp.is_none();
+            let mut all: Vec<Surplus> = claims.into_iter().filter(stays).map(|claim| surplus(claim, context)).collect();
+            order(&mut all);
+            let (ends, stay) = choose(all, count);
+            Ok(Decision::End { ends, stay })
+        }
     }
 }
 
-async fn grow(pool: &NodePool, count: usize, context: &Context) -> Result<(), Error> {
+/// The first `count` that may be disrupted, and those before them that may not.
+fn choose(all: Vec<Surplus>, count: usize) -> (Vec<Surplus>, Vec<Surplus>) {
+    let (mut ends, mut stay) = (Vec::new(), Vec::new());
+    for one in all {
+        if ends.len() == count {
+            break;
+        }
+        let into = if one.obstacle.is_some() { &mut stay } else { &mut ends };
+        into.push(one);
+    }
+    (ends, stay)
+}
+
+/// Brings a pool to its replicas. Why surplus nodes stay is remembered as what was told.
+async fn hold(pool: &NodePool, told: &mut BTreeMap<String, String>, context: &Arc<Context>) -> Result<(), Error> {
+    let _turn = context.static_turn.lock().await;
+    match decide(pool, context)? {
+        Decision::Stay => Ok(()),
+        Decision::Make(count, claim, _) => grow(pool, count, *claim, context).await,
+        Decision::End { ends, stay } => shrink(pool, &ends, &stay, told, context).await,
+    }
+}
+
+/// So many more nodes, if any can be had.
+fn more(pool: &NodePool, count: usize, context: &Context) -> Result<Decision, Error> {
     let name = pool.name_any();
     let class = pool.spec.template.spec.node_class_ref.as_ref();
     if !class.is_some_and(|class| context.cloud.makes(class)) || !pools::is_ready(pool, &*context.cloud) {
         debug!(nodepool = name, "static capacity: it is not ready");
-        return Ok(());
+        return Ok(Decision::Stay);
     }
-    let Some(claim) = claim(pool, context)? else {
+    let Some((claim, offer)) = claim(pool, context)? else {
         debug!(nodepool = name, "static capacity: none of the offerings that it allows can be had now");
-        return Ok(());
+        return Ok(Decision::Stay);
     };
+    Ok(Decision::Make(count, Box::new(claim), offer))
+}
+
+async fn grow(pool: &NodePool, count: usize, claim: NodeClaim, context: &Context) -> Result<(), Error> {
+    let name = pool.name_any();
     let makes = (0..count).map(|_| moving::make(context, claim.clone(), None));
     let made: Vec<Result<NodeClaim, Error>> = stream::iter(makes).buffer_unordered(AT_ONCE).collect().await;
     let count = made.iter().filter(|made| made.is_ok()).count();
@@ -136,49 +190,42 @@ async fn grow(pool: &NodePool, count: usize, context: &Context) -> Result<(), Er
 }
 
 /// A node that may be one too many.
-struct Surplus {
-    claim: Arc<NodeClaim>,
-    pods: usize,
-    obstacle: Option<String>,
+#[derive(Debug)]
+pub struct Surplus {
+    /// Its claim.
+    pub claim: Arc<NodeClaim>,
+    /// Pods that would have to run elsewhere.
+    pub pods: usize,
+    /// Why it may not be disrupted.
+    pub obstacle: Option<String>,
 }
 
 /// Ends as many nodes as are too many, but for those that may not be disrupted. Budgets are for what we do by ourselves, not for
 /// what was asked for; those of pods hold up the drain.
 async fn shrink(
     pool: &NodePool,
-    claims: Vec<Arc<NodeClaim>>,
-    count: usize,
+    ends: &[Surplus],
+    stay: &[Surplus],
     told: &mut BTreeMap<String, String>,
     context: &Context,
 ) -> Result<(), Error> {
-    let mut surplus: Vec<Surplus> = claims
-        .into_iter()
-        .filter(|claim| claim.metadata.deletion_timestamp.is_none())
-        .map(|claim| surplus(claim, context))
-        .collect();
-    order(&mut surplus);
     told.retain(|name, _| context.stores.claims.get(&ObjectRef::new(name)).is_some());
-    let mut ended = Vec::new();
-    for one in &surplus {
-        if ended.len() == count {
-            break;
+    for one in stay {
+        let (name, obstacle) = (one.claim.name_any(), one.obstacle.clone().unwrap_or_default());
+        if told.insert(name.clone(), obstacle.clone()).as_ref() != Some(&obstacle) {
+            info!(claim = name, "one too many, and stays: {obstacle}");
+            context.tell(&*one.claim, EventType::Normal, "DisruptionBlocked", obstacle).await;
         }
+    }
+    for one in ends {
         let name = one.claim.name_any();
-        if let Some(obstacle) = &one.obstacle {
-            if told.insert(name.clone(), obstacle.clone()).as_ref() != Some(obstacle) {
-                info!(claim = name, "one too many, and stays: {obstacle}");
-                context.tell(&*one.claim, EventType::Normal, "DisruptionBlocked", obstacle.clone()).await;
-            }
-            continue;
-        }
         info!(claim = name, nodepool = pool.name_any(), pods = one.pods, "one too many: taken away");
         context.delete_claim(&one.claim, "overprovisioned").await?;
         let note = "Disrupting Node: the replicas of its pool are fewer".to_owned();
         context.tell(&*one.claim, EventType::Normal, "DisruptionTerminating", note).await;
-        ended.push(&one.claim);
     }
     // The next look counts on the stores alone.
-    for claim in ended {
+    for claim in ends.iter().map(|one| &one.claim) {
         let ends = |claim: Arc<NodeClaim>| claim.metadata.deletion_timestamp.is_some();
         context.stores.brought(|stores| stores.claims.get(&ObjectRef::from_obj(&**claim)).is_none_or(ends)).await;
     }
@@ -264,8 +311,13 @@ mod tests {
             one("coming", 0, &[], 0),
         ];
         order(&mut all);
-        let names: Vec<String> = all.iter().map(|one| one.claim.name_any()).collect();
-        assert_eq!(names, ["coming", "drifted", "young", "old", "busy"]);
+        let names = |all: &[Surplus]| all.iter().map(|one| one.claim.name_any()).collect::<Vec<_>>();
+        assert_eq!(names(&all), ["coming", "drifted", "young", "old", "busy"]);
+        // What may not be disrupted is passed over, and what comes after the last that ends is not looked at.
+        all[1].obstacle = Some("a pod forbids it".into());
+        all[3].obstacle = Some("a pod forbids it".into());
+        let (ends, stay) = choose(all.into(), 2);
+        assert_eq!((names(&ends), names(&stay)), (vec!["coming".into(), "young".into()], vec!["drifted".into()]));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{BoxFuture, join_all};
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -23,10 +22,11 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use super::counted;
 use super::pods::{self, PodEvents};
 use crate::api::{NodeClaim, NodeOverlay, NodePool};
 use crate::labels;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Kind, Metrics};
 use crate::watch::{reflect, reflect_if_served, reflect_thin};
 
 /// How long a watch is given to bring what was written.
@@ -164,20 +164,26 @@ impl Stores {
         let living = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let (known, ring, seen, counts) = (stores.clone(), bells.clone(), Arc::clone(events), Arc::clone(metrics));
         watches.push(reflect_thin(Api::all(client.clone()), living, pods_writer, pods::thin, move |event| {
-            count_pod(&known, &counts, event);
+            counted::pod(&known.pods, &counts, event);
             on_pod(&known, &ring, &seen, event)
         }));
-        let (known, ring) = (stores.clone(), bells.clone());
+        let (known, ring, counts) = (stores.clone(), bells.clone(), Arc::clone(metrics));
         watches.push(reflect(Api::all(client.clone()), Config::default(), nodes_writer, move |event| {
+            counted::conditions(Kind::Node, &known.nodes, &counts, event, counted::of_node);
             on_node(&known, &ring, event)
         }));
-        let (known, ring) = (stores.clone(), bells.clone());
+        let (known, ring, counts) = (stores.clone(), bells.clone(), Arc::clone(metrics));
         watches.push(reflect(Api::all(client.clone()), Config::default(), claims_writer, move |event| {
+            let of =
+                |claim: &NodeClaim| counted::observed(claim.status.as_ref().and_then(|one| one.conditions.as_ref()));
+            counted::conditions(Kind::Claim, &known.claims, &counts, event, of);
             on_claim(&known, &ring, event)
         }));
-        let (known, ring) = (stores.clone(), bells.clone());
+        let (known, ring, counts) = (stores.clone(), bells.clone(), Arc::clone(metrics));
         let mut generations = BTreeMap::new();
         watches.push(reflect(Api::all(client.clone()), Config::default(), pools_writer, move |event| {
+            let of = |pool: &NodePool| counted::observed(pool.status.as_ref().and_then(|one| one.conditions.as_ref()));
+            counted::conditions(Kind::Pool, &known.pools, &counts, event, of);
             on_pool(&known, &ring, &mut generations, event)
         }));
         let ring = bells.clone();
@@ -289,17 +295,6 @@ where
     let batch = Arc::clone(&bells.batch);
     watches.push(reflect(Api::all(client.clone()), Config::default(), writer, move |_| batch.notify_one()));
     store
-}
-
-fn count_pod(stores: &Stores, metrics: &Metrics, event: &Event<Pod>) {
-    match event {
-        Event::Apply(pod) | Event::InitApply(pod) => {
-            metrics.pod_seen(pod, pods::is_provisionable(pod), Timestamp::now());
-        }
-        Event::Delete(pod) => metrics.pod_gone(&pod.uid().unwrap_or_default()),
-        Event::InitDone => metrics.pods_read(&stores.pods.state().iter().filter_map(|pod| pod.uid()).collect()),
-        Event::Init => {}
-    }
 }
 
 fn on_pod(stores: &Stores, bells: &Bells, events: &PodEvents, event: &Event<Pod>) {

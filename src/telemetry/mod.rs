@@ -6,4 +6,4 @@ mod metrics;
 
 pub use health::{Health, serve};
 pub use logs::{LogFormat, LogLevel, start as start_logs};
-pub use metrics::{Gauges, Labels, Metrics, Waiting, acting_as, phase, seconds, since};
+pub use metrics::{Gauges, Kind, Labels, Metrics, Observed, Waiting, acting_as, phase, seconds, since};

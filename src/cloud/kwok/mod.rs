@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::class::{unready, usable};
-use super::{ClaimKey, CloudError, CloudProvider, Machine, Offer, RepairPolicy, choices, repair_policies};
+use super::{ClaimKey, CloudError, CloudProvider, Launch, Machine, Offer, RepairPolicy, choices, repair_policies};
 use crate::api::{KWOKNodeClass, NodeClaim};
 use crate::labels;
 use crate::watch::reflect;
@@ -277,10 +277,10 @@ impl CloudProvider for Kwok {
         "kwok"
     }
 
-    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Machine, CloudError> {
+    async fn create(&self, claim: &NodeClaim, catalog: &Catalog) -> Result<Launch, CloudError> {
         match self.record(&ClaimKey::of(claim)).await {
             Err(CloudError::NotFound) => {}
-            found => return found.map(|record| record.machine()),
+            found => return found.map(|record| record.machine().into()),
         }
         let mut behaviour = self.behaviour()?;
         let class = self.class(claim.spec.template.node_class_ref.as_ref())?;
@@ -291,7 +291,7 @@ impl CloudProvider for Kwok {
             return Err(CloudError::Failed(words));
         }
         let choices = choices(catalog, claim, &KubeletSettings::default())?;
-        let Some(choice) = choices.iter().find(|choice| !behaviour.refuses(&choice.offer)) else {
+        let Some(first) = choices.iter().position(|choice| !behaviour.refuses(&choice.offer)) else {
             let message = match choices.len() {
                 0 => "no offering satisfies the claim's requirements and requests".to_owned(),
                 count => format!("none of {count} offerings can be had, {} the first of them", choices[0].offer),
@@ -299,15 +299,17 @@ impl CloudProvider for Kwok {
             let refused = choices.into_iter().map(|choice| choice.offer).collect();
             return Err(CloudError::InsufficientCapacity { refused, message });
         };
+        let choice = &choices[first];
         let delay = if behaviour.never_boots { Duration::MAX } else { behaviour.boot_delay };
         let record = Record::new(claim, choice, Timestamp::now(), delay);
         let map = record.config_map(&self.namespace).map_err(|error| failed(&error))?;
         match self.records().create(&PostParams::default(), &map).await {
             Ok(_) => {
                 info!(claim = claim.name_any(), "kwok: {} for ${:.4}/h", choice.offer, choice.price);
-                Ok(record.machine())
+                let refused = choices[..first].iter().map(|choice| choice.offer.clone()).collect();
+                Ok(Launch { machine: record.machine(), refused })
             }
-            Err(error) if code(&error) == Some(409) => Ok(self.record(&ClaimKey::of(claim)).await?.machine()),
+            Err(error) if code(&error) == Some(409) => Ok(self.record(&ClaimKey::of(claim)).await?.machine().into()),
             Err(error) => Err(failed(&error)),
         }
     }

@@ -289,11 +289,16 @@ async fn serve_until_told(arguments: ControllerArguments, level: LogLevel) -> an
     if let Some(standing) = &mut election {
         health.set_ready(true);
         let ended = tokio::select! {
-            won = won(standing, &client, &operation) => won.map(|()| None)?,
-            signal = &mut told => Some(signal),
+            won = won(standing, &client, &operation) => won.map(|()| None),
+            signal = &mut told => Ok(Some(signal)),
         };
-        if let Some(signal) = ended {
-            return Ok(done(signal, election).await);
+        match ended {
+            Ok(None) => {}
+            Ok(Some(signal)) => return Ok(done(signal, election).await),
+            Err(error) => {
+                resign(election).await;
+                return Err(error);
+            }
         }
         health.set_ready(false);
     }
@@ -373,7 +378,7 @@ async fn definitions(client: &Client, cloud: Option<Cloud>) {
 /// Waits until this replica leads, and nobody else by a lease of that name.
 async fn won(election: &mut Election, client: &Client, operation: &OperationArguments) -> anyhow::Result<()> {
     election.won().await?;
-    controllers::others::gone(client, lease_namespace(operation), &operation.leader_election_name).await;
+    controllers::others::gone(client, lease_namespace(operation), &operation.leader_election_name).await?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use super::super::context::{Context, Error, lock};
 use super::super::provisioning::Place;
 use super::super::{pods, stores, taints};
 use super::budgets;
+use super::obstacles::told;
 use crate::api::{NodeClaim, NodePool};
 use crate::labels;
 
@@ -40,6 +41,20 @@ impl Candidate {
         !self.pods.iter().any(|pod| pods::holds_its_node(pod))
     }
 
+    /// Says what the annotations `karpenter.sh/do-not-disrupt` of its pods mean just now, up to the first that forbids its end.
+    pub async fn tell_of_annotations(&self, context: &Context) {
+        let now = context.now();
+        for pod in &self.pods {
+            let Some(said) = pods::DoNotDisrupt::of_pod(pod) else { continue };
+            if let Some((type_, reason, note)) = told(&said, now) {
+                context.tell(&**pod, type_, reason, note).await;
+            }
+            if said.holds(now) {
+                return;
+            }
+        }
+    }
+
     /// Says why it stays.
     pub async fn tell_blocked(&self, reason: &str, context: &Context) {
         context.tell(&*self.node, EventType::Normal, "DisruptionBlocked", reason.to_owned()).await;
@@ -48,7 +63,7 @@ impl Candidate {
 }
 
 /// Claims of a kind whose initialized nodes may be disrupted as far as claims and plans say, the oldest first. A node that pods
-/// are planned onto may not, nor one that is to take the place of another one that is still there: its pods are to come.
+/// are planned onto may not (in a dry run, would be), nor one that is to take the place of another one that is still there: its pods are to come.
 pub(super) fn candidates(
     claims: &[Arc<NodeClaim>],
     wanted: impl Fn(&NodeClaim) -> bool,
@@ -61,6 +76,7 @@ pub(super) fn candidates(
         .filter(|claim| context.stores.replaced_by(claim).is_none())
         // We had it end already, and the watch has yet to bring it.
         .filter(|claim| !lock(&context.disrupting).contains(&claim.name_any()))
+        .filter(|claim| !lock(&context.rehearsed).taken.contains(&Place::Claim(claim.name_any())))
         .collect();
     if wanted.is_empty() {
         return Vec::new();

@@ -8,7 +8,7 @@ use super::super::context::{Context, Error};
 use super::super::pods;
 use super::candidates::{Candidate, candidates, end, room};
 use super::obstacles::{obstacle, of_node};
-use crate::api::NodePool;
+use crate::api::{NodeClaim, NodePool};
 use crate::labels;
 
 /// The API's word for it, in budgets, metrics and conditions.
@@ -28,15 +28,31 @@ pub(super) async fn pass(context: &Context) {
 
 /// As far as the pool's budgets allow; how many of its nodes are empty.
 async fn take_away(pool: &NodePool, context: &Context) -> Result<usize, Error> {
+    let rested = |claim: &NodeClaim| conditions::is_true(claim, CONSOLIDATABLE);
+    let (eligible, chosen) = decide(pool, rested, context).await?;
+    for candidate in chosen {
+        if end(&candidate, REASON, |pods| !pods.iter().any(pods::holds_its_node), context).await? {
+            context.metrics.disruption_decided("delete", REASON);
+        }
+    }
+    Ok(eligible)
+}
+
+/// How many of a pool's nodes that have rested are empty, and those of them that its budgets allow to be taken away now.
+pub(super) async fn decide(
+    pool: &NodePool,
+    rested: impl Fn(&NodeClaim) -> bool,
+    context: &Context,
+) -> Result<(usize, Vec<Candidate>), Error> {
     let name = pool.name_any();
     if pool.spec.replicas.is_some() {
-        return Ok(0);
+        return Ok((0, Vec::new()));
     }
     let claims = context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
-    let rested = |claim: &_| conditions::is_true(claim, CONSOLIDATABLE);
     let mut empty = Vec::new();
     let budgets = context.stores.disruption_budgets.state();
     for candidate in candidates(&claims, rested, context).into_iter().filter(Candidate::is_empty) {
+        candidate.tell_of_annotations(context).await;
         let now = context.now();
         // Daemons have a say as well.
         let of_pods = || obstacle(&candidate.claim, &candidate.pods, &budgets, now);
@@ -46,14 +62,8 @@ async fn take_away(pool: &NodePool, context: &Context) -> Result<usize, Error> {
         }
     }
     let eligible = empty.len();
-    if eligible == 0 {
-        return Ok(0);
+    if eligible > 0 {
+        empty.truncate(room(pool, &claims, REASON, context).await?);
     }
-    let now = room(pool, &claims, REASON, context).await?;
-    for candidate in empty.into_iter().take(now) {
-        if end(&candidate, REASON, |pods| !pods.iter().any(pods::holds_its_node), context).await? {
-            context.metrics.disruption_decided("delete", REASON);
-        }
-    }
-    Ok(eligible)
+    Ok((eligible, empty))
 }

@@ -8,10 +8,12 @@ mod candidates;
 mod drift;
 mod emptiness;
 mod obstacles;
+mod rehearsal;
 
 pub use budgets::{allowed, counts};
 pub use candidates::replacing;
 pub use obstacles::{obstacle, of_node};
+pub use rehearsal::{Change, run as rehearse};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
+use kube::runtime::events::EventType;
 use supercargo_models::kubernetes::requirements::Selector;
 
-use super::super::pods;
+use super::super::pods::{self, DoNotDisrupt};
 use crate::api::NodeClaim;
 
 /// What a node itself says against being disrupted just now, in words; its drain's end does not matter.
@@ -48,6 +49,26 @@ pub fn obstacle(
     })
 }
 
+/// The event about a pod that tells what its annotation says, as type, reason and note, where that may not be clear; the
+/// reasons are Karpenter's (`pkg/utils/pod/events.go` of <https://github.com/kubernetes-sigs/karpenter>).
+pub(super) fn told(said: &DoNotDisrupt, now: Timestamp) -> Option<(EventType, &'static str, String)> {
+    match said {
+        DoNotDisrupt::Always => None,
+        DoNotDisrupt::Invalid(why) => {
+            let note = format!("Invalid karpenter.sh/do-not-disrupt annotation: {why}, ignoring annotation");
+            Some((EventType::Warning, "InvalidDoNotDisruptAnnotation", note))
+        }
+        DoNotDisrupt::Until(end) if now < *end => {
+            let note = format!("The karpenter.sh/do-not-disrupt grace period will elapse at {end:.0}");
+            Some((EventType::Normal, "DoNotDisruptUntil", note))
+        }
+        DoNotDisrupt::Until(_) => {
+            let note = "The karpenter.sh/do-not-disrupt grace period has elapsed, pod is now disruptable".to_owned();
+            Some((EventType::Normal, "DoNotDisruptGracePeriodElapsed", note))
+        }
+    }
+}
+
 fn described(budget: &PodDisruptionBudget) -> String {
     format!("the disruption budget {} allows no more", budget.name_any())
 }
@@ -73,6 +94,7 @@ fn is_exhausted(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     use super::*;
@@ -128,6 +150,22 @@ mod tests {
         assert_eq!(says(plain(), &[budget("a", json!({"app": "db"}), 0, "IfHealthyBudget")]), None);
         let two = [budget("a", web(), 1, "IfHealthyBudget"), budget("b", json!({}), 1, "IfHealthyBudget")];
         assert!(says(plain(), &two).unwrap().contains("several"));
+    }
+
+    #[test]
+    fn what_an_annotation_says_is_told() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let reason = |value: &str, second| {
+            let mut pod = (*pod(json!({"karpenter.sh/do-not-disrupt": value}), "True")).clone();
+            pod.status.get_or_insert_default().start_time = Some(Time(at(0)));
+            told(&DoNotDisrupt::of_pod(&pod).unwrap(), at(second)).map(|(_, reason, note)| (reason, note))
+        };
+        assert_eq!(reason("true", 0), None);
+        assert_eq!(reason("soon", 0).unwrap().0, "InvalidDoNotDisruptAnnotation");
+        let (until, note) = reason("1h", 3599).unwrap();
+        assert_eq!(until, "DoNotDisruptUntil");
+        assert!(note.ends_with("at 1970-01-01T01:00:00Z"), "{note}");
+        assert_eq!(reason("1h", 3600).unwrap().0, "DoNotDisruptGracePeriodElapsed");
     }
 
     #[test]

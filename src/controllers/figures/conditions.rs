@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::api::{NodeClaim, NodePool};
+use crate::labels;
 use crate::telemetry::{Gauges, Labels, seconds};
 
 /// The families of one kind of object.
@@ -34,21 +35,24 @@ impl Families {
         times: &[Option<Timestamp>],
         now: Timestamp,
     ) {
+        // Where an object has it: pools do not.
+        let pool = object.labels().get(labels::NODE_POOL).map(|pool| ("karpenter_sh_nodepool", pool.clone()));
         for ([kind, status, reason], since) in conditions.zip(times) {
             let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-            let labels: Labels = vec![
+            let mut labels: Labels = vec![
                 ("name", object.name_any()),
                 ("type", text(kind)),
                 ("status", text(status)),
                 ("reason", text(reason)),
             ];
+            labels.extend(pool.clone());
             if let Some(since) = since {
                 self.time.add(labels.clone(), seconds(*since, now));
             }
             self.count.add(labels, 1.0);
         }
         if let Some(asked) = &object.meta().deletion_timestamp {
-            self.ending.add(vec![("name", object.name_any())], seconds(asked.0, now));
+            self.ending.add([("name", object.name_any())].into_iter().chain(pool).collect(), seconds(asked.0, now));
         }
     }
 
@@ -114,7 +118,9 @@ mod tests {
     fn conditions_are_told_with_how_long_they_have_held() {
         let claim: NodeClaim = serde_json::from_value(json!({
             "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
-            "metadata": {"name": "c", "deletionTimestamp": "2026-01-01T00:00:50Z"},
+            "metadata": {
+                "name": "c", "deletionTimestamp": "2026-01-01T00:00:50Z", "labels": {"karpenter.sh/nodepool": "p"},
+            },
             "spec": {"nodeClassRef": {"group": "g", "kind": "k", "name": "n"}, "requirements": []},
             "status": {"conditions": [{"type": "Launched", "status": "False", "reason": "LaunchFailed", "message": "",
                 "lastTransitionTime": "2026-01-01T00:00:20Z"}]},
@@ -134,9 +140,9 @@ mod tests {
             })
             .collect();
         let expected = [
-            "operator_nodeclaim_status_condition_count c,Launched,False,LaunchFailed 1",
-            "operator_nodeclaim_status_condition_current_status_seconds c,Launched,False,LaunchFailed 40",
-            "operator_nodeclaim_termination_current_time_seconds c 10",
+            "operator_nodeclaim_status_condition_count c,Launched,False,LaunchFailed,p 1",
+            "operator_nodeclaim_status_condition_current_status_seconds c,Launched,False,LaunchFailed,p 40",
+            "operator_nodeclaim_termination_current_time_seconds c,p 10",
             "operator_node_status_condition_count n,Ready,True,KubeletReady 1",
         ];
         assert_eq!(told, expected);

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use supercargo_models::kubernetes::quantity::{self, Resources};
 
 use super::context::{Context, lock};
+use super::disruption::Change;
 use crate::telemetry::Gauges;
 
 /// All gauges of the cluster as it is now. Before it has been read (`since` is when that began, `read` whether it is over)
@@ -41,8 +42,23 @@ pub fn gauges(context: &Context, since: Instant, read: bool) -> Vec<Gauges> {
     all.extend(pools::gauges(&stores.pools.state(), &claims, &market, now));
     all.extend(conditions::gauges(&stores.pools.state(), &claims, &there, now));
     let refused = lock(&context.refused).clone();
+    all.push(rehearsed(&lock(&context.rehearsed).changes));
     all.extend(offerings::gauges(&market.full, |offer| refused.contains(offer, Instant::now())));
     all
+}
+
+/// What a dry run would change, in nodes.
+fn rehearsed(changes: &[Change]) -> Gauges {
+    let mut nodes: BTreeMap<[&str; 3], f64> = BTreeMap::new();
+    for change in changes {
+        *nodes.entry([change.node_pool.as_str(), change.action, change.reason]).or_default() += change.nodes as f64;
+    }
+    let mut gauges = Gauges::new("supercargo_dry_run_nodes", "Nodes that a dry run would end, or make for no pod");
+    for ([pool, action, reason], nodes) in nodes {
+        let labels = [("nodepool", pool), ("action", action), ("reason", reason)];
+        gauges.add(labels.map(|(name, value)| (name, value.to_owned())).into(), nodes);
+    }
+    gauges
 }
 
 /// Amounts in cores, bytes and ones, each with the name that its resource has in labels.

@@ -30,16 +30,12 @@ const NOT_FOUND: &str = "InstanceTypeNotFound";
 /// Brings `Drifted` of a launched claim up to date; whether it was written.
 pub(super) async fn observe(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<bool, Error> {
     let Some(pool) = context.stores.pool_of(claim) else { return Ok(false) };
-    let found = match of_pool(&pool, claim).or_else(|| of_market(claim, &context.market())) {
-        Some(found) => Some(found),
-        None => match context.cloud.drifted(claim).await {
-            Ok(reason) => reason.map(|reason| (reason.clone(), reason)),
-            Err(CloudError::NotFound) => None,
-            Err(error) => {
-                debug!(claim = claim.name_any(), "whether its machine has drifted: {error}");
-                return Ok(false);
-            }
-        },
+    let found = match found(claim, &pool, context).await {
+        Ok(found) => found,
+        Err(error) => {
+            debug!(claim = claim.name_any(), "whether its machine has drifted: {error}");
+            return Ok(false);
+        }
     };
     let was = conditions::is_true(claim, DRIFTED);
     let mut conditions = Conditions::of(claim, now);
@@ -57,6 +53,25 @@ pub(super) async fn observe(claim: &NodeClaim, context: &Context, now: Timestamp
         None => {}
     }
     Ok(true)
+}
+
+/// Reason and message where a launched claim of a pool has drifted.
+///
+/// # Errors
+/// If the cloud does not answer.
+pub async fn found(
+    claim: &NodeClaim,
+    pool: &NodePool,
+    context: &Context,
+) -> Result<Option<(String, String)>, CloudError> {
+    match of_pool(pool, claim).or_else(|| of_market(claim, &context.market())) {
+        Some(found) => Ok(Some(found)),
+        None => match context.cloud.drifted(claim).await {
+            Ok(reason) => Ok(reason.map(|reason| (reason.clone(), reason))),
+            Err(CloudError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// Reason and message where a pool asks for something else than a claim is.

@@ -15,10 +15,11 @@ use tracing::{info, warn};
 use super::super::conditions::{Conditions, INITIALIZED, Known, LAUNCHED, REGISTERED};
 use super::super::context::{Context, Error, lock};
 use super::super::overlays::Market;
+use super::super::provisioning::Cost;
 use super::registration::NOT_JOINED;
 use super::write;
 use crate::api::NodeClaim;
-use crate::cloud::{CloudError, Machine, Offer, kwok::quantities};
+use crate::cloud::{CloudError, Launch, Machine, Offer, kwok::quantities};
 use crate::labels;
 
 /// Asks the cloud for the claim's machine and writes down what it got. Both may be repeated: the cloud gives a claim one
@@ -26,7 +27,16 @@ use crate::labels;
 pub(super) async fn launch(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Action, Error> {
     let market = context.market();
     match context.cloud.create(claim, market.of_claim(claim)).await {
-        Ok(machine) => {
+        Ok(Launch { machine, refused }) => {
+            if let Some(first) = refused.first() {
+                // The next plan is made without them.
+                lock(&context.refused).add(&refused, Instant::now());
+                let others = match refused.len() - 1 {
+                    0 => String::new(),
+                    count => format!(" and {count} others"),
+                };
+                info!(claim = claim.name_any(), "refused: {first}{others}; {} in its place", machine.offering);
+            }
             launched(claim, context, &machine, &market, now).await?;
             Ok(Action::await_change())
         }
@@ -63,6 +73,16 @@ async fn give_back(claim: &NodeClaim, context: &Context, reason: &str) -> Result
     Ok(Action::await_change())
 }
 
+/// `1x c7i.2xlarge spot us-east-1b for 31 pods: $0.4100/h, bound $0.4000/h`, as far as it is known.
+fn words(offer: &Offer, price: Option<f64>, planned_for: Option<(usize, Cost)>) -> String {
+    match (price, planned_for) {
+        (Some(price), Some((pods, cost))) => format!("1x {offer} for {pods} pods: {}", cost.words(price)),
+        (Some(price), None) => format!("1x {offer}: ${price:.4}/h"),
+        (None, Some((pods, _))) => format!("1x {offer} for {pods} pods"),
+        (None, None) => format!("1x {offer}"),
+    }
+}
+
 async fn launched(
     claim: &NodeClaim,
     context: &Context,
@@ -93,10 +113,11 @@ async fn launched(
         "allocatable": quantities(&machine.allocatable),
     });
     write(&claim, context, conditions, fields).await?;
-    info!(claim = claim.name_any(), "launched {}", machine.offering);
     context.metrics.claim_launched(&claim);
     let extra = lock(&context.pins).take_extra(&claim.name_any());
     let bought = market.price(&claim, &machine.offering);
+    let planned_for = lock(&context.pins).take_cost(&claim.name_any());
+    info!(claim = claim.name_any(), "launched {}", words(&machine.offering, bought, planned_for));
     let planned = claim.annotations().get(labels::PLANNED).and_then(|text| Offer::parse(text));
     // What was not planned, such as a claim that someone made by hand, has no planned cost to be compared with.
     if let (Some(planned), Some(bought)) = (planned.and_then(|offer| market.price(&claim, &offer)), bought) {

@@ -19,9 +19,11 @@ mod rest;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use drift::found as drifted;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+pub use rest::is_rested;
 use serde_json::json;
 use tracing::info;
 
@@ -78,6 +80,11 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
     };
     let soonest = pause.into_iter().chain(expires).fold(drift::PERIOD, Duration::min);
     Ok(Action::requeue(soonest))
+}
+
+/// Whether a claim is older than it may get.
+pub fn is_expired(claim: &NodeClaim, now: Timestamp) -> bool {
+    expiry::left(claim, now) == Some(Duration::ZERO)
 }
 
 /// How long something takes that began then, if that is longer than it may.

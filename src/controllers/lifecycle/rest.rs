@@ -15,19 +15,14 @@ const PRECISION: Duration = Duration::from_secs(10);
 
 /// Keeps `lastPodEventTime` and `Consolidatable` up to date; when to look again, untold.
 pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -> Result<Option<Duration>, Error> {
-    let written = claim.status.as_ref().and_then(|status| status.last_pod_event_time.as_ref()).map(|time| time.0);
-    let node = claim.status.as_ref().and_then(|status| status.node_name.as_deref());
-    let last = node.and_then(|node| context.pod_events.last(node)).max(written);
+    let written = written(claim);
+    let (last, rested) = observed(claim, context, now);
     let mut fields = Map::new();
     if let Some(last) = last
         && written.is_none_or(|written| last.duration_since(written) > PRECISION.try_into().unwrap_or_default())
     {
         fields.insert("lastPodEventTime".into(), json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(last)));
     }
-    let pool = context.stores.pool_of(claim);
-    let rested = pool
-        .as_deref()
-        .map_or(Rest::Never, |pool| rested(pool, conditions::true_since(claim, INITIALIZED).max(last), now));
     let mut conditions = Conditions::of(claim, now);
     let again = match rested {
         Rest::Over => {
@@ -48,6 +43,24 @@ pub(super) async fn rest(claim: &NodeClaim, context: &Context, now: Timestamp) -
         context.bells.disruption.notify_one();
     }
     Ok(again)
+}
+
+/// Whether a claim's node has rested long enough, whatever its conditions say.
+pub fn is_rested(claim: &NodeClaim, context: &Context, now: Timestamp) -> bool {
+    observed(claim, context, now).1 == Rest::Over
+}
+
+fn written(claim: &NodeClaim) -> Option<Timestamp> {
+    claim.status.as_ref()?.last_pod_event_time.as_ref().map(|time| time.0)
+}
+
+/// The last pod event on a claim's node, and how long the node has to rest yet.
+fn observed(claim: &NodeClaim, context: &Context, now: Timestamp) -> (Option<Timestamp>, Rest) {
+    let node = claim.status.as_ref().and_then(|status| status.node_name.as_deref());
+    let last = node.and_then(|node| context.pod_events.last(node)).max(written(claim));
+    let since = conditions::true_since(claim, INITIALIZED).max(last);
+    let pool = context.stores.pool_of(claim);
+    (last, pool.map_or(Rest::Never, |pool| rested(&pool, since, now)))
 }
 
 /// How long a node has to rest yet.

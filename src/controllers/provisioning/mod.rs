@@ -10,7 +10,8 @@ mod in_flight;
 pub mod moving;
 mod pins;
 mod plan;
-mod rehearsal;
+pub mod rehearsal;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +31,9 @@ pub use pins::{Pins, Place};
 use plan::Question;
 use supercargo_models::catalog::Catalog;
 use supercargo_models::plan::{Plan, PlannedNode};
-use tracing::{debug, error, info, warn};
+use tracing::{error, warn};
+pub use words::Cost;
+use words::say;
 
 use super::conditions::{self, INITIALIZED};
 use super::context::{Context, Error, lock};
@@ -361,6 +364,7 @@ async fn act(
                     context.metrics.extra_node();
                 }
                 pin(&node.pods, &Place::Claim(claim.name_any()));
+                lock(&context.pins).put_cost(&claim.name_any(), node.pods.len(), Cost::of(plan));
                 context.metrics.claim_created(&claim, "provisioned");
                 made.push((node, claim));
             }
@@ -442,34 +446,5 @@ async fn seen(context: &Context, claim: &NodeClaim) {
         if matches!(context.claims().get_opt(&claim.name_any()).await, Ok(None)) {
             return;
         }
-    }
-}
-
-/// Nodes of one pool and offering: how many, for how many pods, their price together.
-fn alike<'p>(nodes: impl Iterator<Item = &'p PlannedNode>) -> BTreeMap<(&'p str, String), (usize, usize, f64)> {
-    let mut alike: BTreeMap<(&str, String), (usize, usize, f64)> = BTreeMap::new();
-    for node in nodes {
-        let entry = alike.entry((&node.node_pool, offer_of(node).to_string())).or_default();
-        *entry = (entry.0 + 1, entry.1 + node.pods.len(), entry.2 + node.hourly_price);
-    }
-    alike
-}
-
-/// One line a decision: `claimed 2x c7i.2xlarge spot us-east-1b for 31 pods: $0.41/h`.
-fn say<'p>(plan: &Plan, done: &str, nodes: impl Iterator<Item = &'p PlannedNode>) {
-    let mut count = 0;
-    for ((pool, offer), (nodes, pods, price)) in alike(nodes) {
-        info!(nodepool = pool, "{done} {nodes}x {offer} for {pods} pods: ${price:.4}/h");
-        count += nodes;
-    }
-    let summary = &plan.summary;
-    let bound = summary.lower_bound.map_or_else(|| "no bound".into(), |bound| format!("bound ${bound:.4}/h"));
-    let there: usize = plan.existing_nodes.iter().map(|node| node.pods.len()).sum();
-    info!(
-        "planned {} pods: {} new nodes for ${:.4}/h, {bound}, {there} pods onto nodes that are there or to come, {} find no place",
-        summary.pods, count, summary.hourly_cost, summary.unschedulable
-    );
-    for one in &plan.unschedulable {
-        debug!(pod = one.pod, "no place: {}", one.reason);
     }
 }

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::words::Cost;
+
 /// How long kube-scheduler is given to bind a pod to a node that is ready for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,6 +45,8 @@ pub struct Pins {
     plan: u64,
     /// By claim: the last plan that has put pods onto it.
     plans: BTreeMap<String, u64>,
+    /// By claim: for how many pods it was made, and what its plan costs.
+    costs: BTreeMap<String, (usize, Cost)>,
     /// Pods that were not bound to a ready place in time: a machine for them is one more than was planned.
     late: BTreeSet<String>,
     /// Claims of such machines.
@@ -120,8 +124,20 @@ impl Pins {
         self.extra.remove(claim)
     }
 
+    /// Takes note of what a claim was made for, and what its plan costs.
+    pub fn put_cost(&mut self, claim: &str, pods: usize, cost: Cost) {
+        self.costs.insert(claim.to_owned(), (pods, cost));
+    }
+
+    /// For how many pods a claim was made, and what its plan costs; asked once, when its machine is launched. Of what was not
+    /// planned, or by another leader, nobody knows.
+    pub fn take_cost(&mut self, claim: &str) -> Option<(usize, Cost)> {
+        self.costs.remove(claim)
+    }
+
     /// Forgets the pods that are planned onto a claim.
     pub fn release(&mut self, claim: &str) {
+        self.costs.remove(claim);
         self.extra.remove(claim);
         self.plans.remove(claim);
         self.pods.retain(|_, pin| pin.place != Place::Claim(claim.to_owned()));
@@ -155,7 +171,9 @@ impl Pins {
             }
         });
         late.retain(|uid| waiting.contains(uid));
-        self.plans.retain(|claim, _| ready(&Place::Claim(claim.clone())).is_some());
+        let is_there = |claim: &str| ready(&Place::Claim(claim.to_owned())).is_some();
+        self.plans.retain(|claim, _| is_there(claim));
+        self.costs.retain(|claim, _| is_there(claim));
         over
     }
 

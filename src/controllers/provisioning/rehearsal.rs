@@ -1,4 +1,4 @@
-//! What a dry run does with a plan: it tells, and acts on nothing.
+//! What a dry run does with a plan of what to buy: it tells, and acts on nothing.
 //!
 //! Each plan that differs from the one before is written to a ConfigMap, and its pods and pools are told by events. The pods
 //! keep waiting, for whoever buys machines in this cluster; they are planned anew when others come, and from time to time.
@@ -15,18 +15,20 @@ use supercargo_models::plan::{Plan, PlannedNode};
 
 use super::super::context::{Context, Error, lock};
 use super::claim::offer_of;
-use super::{alike, by_name, tell};
+use super::words::{Cost, alike};
+use super::{by_name, place_of, tell};
 use crate::api::NodePool;
 use crate::report::words::headline;
 
 /// The ConfigMap that holds the last plan.
 pub const PLAN: &str = "supercargo-plan";
-/// Who writes it, for server-side apply.
+/// Who writes what is to be bought, for server-side apply.
 const MANAGER: &str = "supercargo-dry-run";
 /// Reason of all events.
-const REASON: &str = "DryRun";
-/// A ConfigMap holds a MiB (<https://kubernetes.io/docs/concepts/configuration/configmap/>); some of it is the rest of it.
-const MOST_BYTES: usize = 1_000_000;
+pub const REASON: &str = "DryRun";
+/// A ConfigMap holds a MiB (<https://kubernetes.io/docs/concepts/configuration/configmap/>); some of it is the rest of it, and
+/// what would be changed besides.
+const MOST_BYTES: usize = 800_000;
 
 /// Tells of a plan, unless it is the one that was told last.
 pub(super) async fn publish(
@@ -39,11 +41,12 @@ pub(super) async fn publish(
     // They wait for others, and are asked after again as such that found no place.
     lock(&context.pins).put_unplaced(waiting.iter().filter_map(|pod| pod.uid()).collect());
     let decision = json!([plan.nodes, plan.existing_nodes, plan.unschedulable]).to_string();
-    if *lock(&context.rehearsed) == decision {
+    lock(&context.rehearsed).taken = plan.existing_nodes.iter().map(|node| place_of(context, &node.name)).collect();
+    if lock(&context.rehearsed).plan == decision {
         return Ok(());
     }
-    write(context, namespace, json!({"summary": headline(plan), "plan.json": text(plan)?})).await?;
-    *lock(&context.rehearsed) = decision;
+    write(context, namespace, MANAGER, json!({"summary": headline(plan), "plan.json": text(plan)?})).await?;
+    lock(&context.rehearsed).plan = decision;
     let pods = by_name(waiting);
     let about = |name: &String, type_, note| Some((Arc::clone(pods.get(name)?), type_, REASON, note));
     let bought = plan.nodes.iter().flat_map(|node| {
@@ -57,7 +60,7 @@ pub(super) async fn publish(
     let left = plan.unschedulable.iter();
     let left = left.filter_map(|one| about(&one.pod, EventType::Warning, one.reason.clone()));
     tell(context, bought.chain(there).chain(left).collect());
-    for (pool, note) in notes(&plan.nodes) {
+    for (pool, note) in notes(&plan.nodes, Cost::of(plan)) {
         if let Some(pool) = pools.get(pool) {
             context.tell(&**pool, EventType::Normal, REASON, note).await;
         }
@@ -67,18 +70,23 @@ pub(super) async fn publish(
 
 /// Says that nothing waits, unless that was said last.
 pub(super) async fn publish_nothing(context: &Context, namespace: &str) -> Result<(), Error> {
-    if lock(&context.rehearsed).is_empty() {
+    lock(&context.rehearsed).taken.clear();
+    if lock(&context.rehearsed).plan.is_empty() {
         return Ok(());
     }
-    write(context, namespace, json!({"summary": "no pods wait"})).await?;
-    lock(&context.rehearsed).clear();
+    write(context, namespace, MANAGER, json!({"summary": "no pods wait"})).await?;
+    lock(&context.rehearsed).plan.clear();
     Ok(())
 }
 
-async fn write(context: &Context, namespace: &str, data: Value) -> Result<(), Error> {
+/// Writes a part of the ConfigMap: the keys that this manager has written before, and no others, are replaced.
+///
+/// # Errors
+/// If the API server fails.
+pub async fn write(context: &Context, namespace: &str, manager: &str, data: Value) -> Result<(), Error> {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": PLAN}, "data": data});
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-    api.patch(PLAN, &PatchParams::apply(MANAGER).force(), &Patch::Apply(map)).await?;
+    api.patch(PLAN, &PatchParams::apply(manager).force(), &Patch::Apply(map)).await?;
     Ok(())
 }
 
@@ -102,12 +110,12 @@ fn text(plan: &Plan) -> Result<String, Error> {
 }
 
 /// By pool: what it would buy.
-fn notes(nodes: &[PlannedNode]) -> BTreeMap<&str, String> {
+fn notes(nodes: &[PlannedNode], cost: Cost) -> BTreeMap<&str, String> {
     let mut notes: BTreeMap<&str, String> = BTreeMap::new();
     for ((pool, offer), (count, pods, price)) in alike(nodes.iter()) {
         let note = notes.entry(pool).or_insert_with(|| "would buy".to_owned());
         let joint = if note.ends_with("buy") { " " } else { ", " };
-        *note += &format!("{joint}{count}x {offer} for {pods} pods: ${price:.4}/h");
+        *note += &format!("{joint}{count}x {offer} for {pods} pods: {}", cost.words(price));
     }
     notes
 }

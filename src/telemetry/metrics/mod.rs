@@ -14,6 +14,8 @@ mod observed;
 mod plans;
 mod pods;
 mod summary;
+mod transitions;
+mod work;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -28,6 +30,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+pub use transitions::{Kind, Observed};
 
 use crate::labels;
 
@@ -51,6 +54,8 @@ pub struct Metrics {
     plans: plans::Plans,
     pod_times: pods::PodTimes,
     calls: cloud::Calls,
+    transitions: transitions::Transitions,
+    work: work::Work,
     observed: observed::Observed,
     leader: Gauge,
 }
@@ -77,6 +82,8 @@ impl Default for Metrics {
             plans: plans::Plans::register(&mut registry),
             pod_times: pods::PodTimes::register(&mut registry),
             calls: cloud::Calls::register(&mut registry),
+            transitions: transitions::Transitions::register(&mut registry),
+            work: work::Work::register(&mut registry),
             registry,
             observed,
             leader,

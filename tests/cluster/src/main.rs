@@ -88,6 +88,12 @@ fn start(file: &Path, objects: Option<&Path>) -> anyhow::Result<()> {
     println!("kubeconfig  {}", state.kubeconfig().display());
     println!("logs        {}", state.folder.display());
     println!("kubectl     {}", parts.program("kubectl").display());
+    // For a shell: a kubectl that is there already stays the one that is found.
+    println!(
+        "to use it   export KUBECONFIG={} PATH=\"$PATH:{}\"",
+        state.kubeconfig().display(),
+        parts.folder().display()
+    );
     Ok(())
 }
 

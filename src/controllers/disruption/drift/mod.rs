@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod one_turn;
+mod rehearsal;
 mod tries;
 mod under_way;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
@@ -29,11 +31,13 @@ use tries::Tries;
 
 use super::super::conditions::{self, DRIFTED};
 use super::super::context::{Context, Error};
+use super::super::provisioning::Cost;
 use super::super::provisioning::moving::{Fate, Without, claim_in_place_of, fate, make, plan_without};
 use super::super::{pods, provisioning, static_capacity};
 use super::candidates::{Candidate, candidates, close, end, replacing, room};
 use super::obstacles::{obstacle, of_node};
 use crate::api::{NodeClaim, NodePool};
+use crate::cloud::Offer;
 use crate::labels;
 
 /// The API's word for it, in budgets, metrics and conditions.
@@ -45,6 +49,8 @@ const STUCK_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Drift {
     tries: Tries,
+    /// What a dry run has planned last.
+    rehearsed: Option<rehearsal::Planned>,
 }
 
 /// What to do after a candidate was looked at.
@@ -66,27 +72,20 @@ impl Drift {
 
     /// Begins with the next nodes that budgets allow; whether there may be more.
     async fn begin(&mut self, context: &Arc<Context>) -> bool {
-        let mut pools = context.stores.pools.state_filter(|pool| pool.metadata.deletion_timestamp.is_none());
-        pools.sort_by_key(|pool| pool.name_any());
         let mut eligible = 0;
         let mut more = false;
-        for pool in pools {
-            let name = pool.name_any();
-            let claims =
-                context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
+        for pool in pools(context) {
             let drifted = |claim: &NodeClaim| conditions::is_true(claim, DRIFTED);
-            let mut found = candidates(&claims, drifted, context);
+            let (claims, mut found) = drifted_of(&pool, drifted, context);
             eligible += found.iter().filter(|one| of_node(&one.node, context.now()).is_none()).count();
             // One plan a pass: what came meanwhile is looked at before the next.
             if found.is_empty() || more {
                 continue;
             }
             found.retain(|one| context.stores.replacements_of(&one.claim).is_empty());
-            // Empty ones first: no pod is to move onto a node that has to go as well.
-            found.sort_by_key(|one| (!one.is_empty(), conditions::true_since(&one.claim, DRIFTED)));
             match self.begin_some(&pool, &claims, found, context).await {
                 Ok(again) => more = again,
-                Err(error) => more = failed(&name, &error),
+                Err(error) => more = failed(&pool.name_any(), &error),
             }
         }
         context.metrics.disruption_eligible(REASON, eligible);
@@ -110,9 +109,8 @@ impl Drift {
             if self.tries.of(&candidate.claim).rests_until.is_some_and(|until| until > Instant::now()) {
                 continue;
             }
-            let now = context.now();
-            let of_pods = || obstacle(&candidate.claim, &candidate.pods, &budgets, now);
-            if let Some(reason) = of_node(&candidate.node, now).or_else(of_pods) {
+            candidate.tell_of_annotations(context).await;
+            if let Some(reason) = against(&candidate, &budgets, context) {
                 self.tries.blocked(&candidate, &reason, context).await;
                 continue;
             }
@@ -164,7 +162,8 @@ impl Drift {
             // Whatever is on its way rings when it is there.
             Fate::Waits => Ok(Next::Bell),
             Fate::Needs(nodes) => {
-                self.launch(candidate, &nodes, held.len(), context).await?;
+                let cost = plan.as_ref().map(Cost::of);
+                self.launch(candidate, &nodes, held.len(), cost, context).await?;
                 Ok(Next::Pass)
             }
             Fate::Stuck(reason) => {
@@ -183,15 +182,13 @@ impl Drift {
         context: &Context,
     ) -> Result<bool, Error> {
         let turn = context.static_turn.lock().await;
-        if static_capacity::left(pool, context)? == 0 {
-            drop(turn);
-            self.tries.blocked(candidate, "limits.nodes of its pool leaves no room for another one", context).await;
-            return Ok(false);
-        }
-        let Some(claim) = static_capacity::claim(pool, context)? else {
-            drop(turn);
-            self.tries.blocked(candidate, "none of the offerings that its pool allows can be had now", context).await;
-            return Ok(false);
+        let (claim, _) = match another(pool, 0, context)? {
+            Ok(another) => another,
+            Err(reason) => {
+                drop(turn);
+                self.tries.blocked(candidate, reason, context).await;
+                return Ok(false);
+            }
         };
         info!(claim = candidate.claim.name_any(), nodepool = pool.name_any(), "drifted: another one takes its place");
         self.tries.of(&candidate.claim).begun = true;
@@ -206,15 +203,57 @@ impl Drift {
         candidate: &Candidate,
         nodes: &[PlannedNode],
         pods: usize,
+        cost: Option<Cost>,
         context: &Context,
     ) -> Result<(), Error> {
         let price: f64 = nodes.iter().map(|node| node.hourly_price).sum();
         let name = candidate.claim.name_any();
-        info!(claim = name, "drifted: {} for its {pods} pods: ${price:.4}/h", offers(nodes));
+        let words = cost.map_or_else(|| format!("${price:.4}/h"), |cost| cost.words(price));
+        info!(claim = name, "drifted: {} for its {pods} pods: {words}", offers(nodes));
         self.tries.of(&candidate.claim).begun = true;
         let made = claim_in_place_of(context, &candidate.claim, nodes).await?;
         launching(&made, candidate, context).await
     }
+}
+
+/// The pools that stay, in the order in which they have their turn.
+fn pools(context: &Context) -> Vec<Arc<NodePool>> {
+    let mut pools = context.stores.pools.state_filter(|pool| pool.metadata.deletion_timestamp.is_none());
+    pools.sort_by_key(|pool| pool.name_any());
+    pools
+}
+
+/// All claims of a pool, and its nodes that have drifted and may be disrupted as far as claims and plans say. Empty ones come
+/// first: no pod is to move onto a node that has to go as well.
+fn drifted_of(
+    pool: &NodePool,
+    drifted: impl Fn(&NodeClaim) -> bool,
+    context: &Context,
+) -> (Vec<Arc<NodeClaim>>, Vec<Candidate>) {
+    let name = pool.name_any();
+    let claims = context.stores.claims.state_filter(|claim| claim.labels().get(labels::NODE_POOL) == Some(&name));
+    let mut found = candidates(&claims, drifted, context);
+    found.sort_by_key(|one| (!one.is_empty(), conditions::true_since(&one.claim, DRIFTED)));
+    (claims, found)
+}
+
+/// What keeps a node from being replaced now, of what it and its pods say.
+fn against(candidate: &Candidate, budgets: &[Arc<PodDisruptionBudget>], context: &Context) -> Option<String> {
+    let now = context.now();
+    of_node(&candidate.node, now).or_else(|| obstacle(&candidate.claim, &candidate.pods, budgets, now))
+}
+
+/// The claim for another node of a pool of static capacity beside `besides` that are to be made already, and what it would be
+/// bought as; or why there is none.
+fn another(
+    pool: &NodePool,
+    besides: usize,
+    context: &Context,
+) -> Result<Result<(NodeClaim, Offer), &'static str>, Error> {
+    if static_capacity::left(pool, context)? <= besides {
+        return Ok(Err("limits.nodes of its pool leaves no room for another one"));
+    }
+    Ok(static_capacity::claim(pool, context)?.ok_or("none of the offerings that its pool allows can be had now"))
 }
 
 /// Logs why a pool's or claim's turn did not come to its end; whether it is to have another one at once.

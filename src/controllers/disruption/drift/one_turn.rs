@@ -31,7 +31,7 @@ use super::super::super::settings::{Bind, MinValues, Settings};
 use super::super::super::stores::{Bells, Stores};
 use super::Drift;
 use crate::api::{NodeClaim, NodePool};
-use crate::cloud::{ClaimKey, CloudError, CloudProvider, Machine, RepairPolicy};
+use crate::cloud::{ClaimKey, CloudError, CloudProvider, Launch, Machine, RepairPolicy};
 use crate::telemetry::Metrics;
 
 /// Four cores, of which a pod that asks for three leaves no room for another.
@@ -48,7 +48,7 @@ impl CloudProvider for Shop {
         "shop"
     }
 
-    async fn create(&self, _claim: &NodeClaim, _catalog: &Catalog) -> Result<Machine, CloudError> {
+    async fn create(&self, _claim: &NodeClaim, _catalog: &Catalog) -> Result<Launch, CloudError> {
         Err(CloudError::NotFound)
     }
 
