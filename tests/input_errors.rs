@@ -167,7 +167,7 @@ fn node_pools_are_checked() {
 
 #[test]
 fn amounts_that_can_not_be_counted_are_found_where_they_stand() {
-    let node = |status: &str| format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\nstatus:\n  {status}\n");
+    let node = |status: &str| format!("apiVersion: v1\nkind: Node\nmetadata: {{name: one}}\nstatus:\n  {status}\n");
     let volume = "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: v}\nspec:\n  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Is}]}]}}\n";
     let class = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: s}\nprovisioner: p\nallowedTopologies:\n- matchLabelExpressions:\n  - {key: a, values: []}\n";
     for (text, message) in [
@@ -175,7 +175,7 @@ fn amounts_that_can_not_be_counted_are_found_where_they_stand() {
             deployment("overhead: {cpu: '1e18'}"),
             "11: Deployment shop/cart: spec.template.spec.overhead.cpu: quantity \"1e18\" is too large",
         ),
-        (node("allocatable: {cpu: '1e18'}"), "5: Node n: status.allocatable.cpu: quantity \"1e18\" is too large"),
+        (node("allocatable: {cpu: '1e18'}"), "5: Node one: status.allocatable.cpu: quantity \"1e18\" is too large"),
         (
             pool("template: {spec: {}}\nlimits:\n  cpu: '1e18'"),
             "7: NodePool web: spec.limits.cpu: quantity \"1e18\" is too large",
@@ -336,11 +336,8 @@ fn a_runtime_class_refuses_what_contradicts_it() {
     ] {
         assert_eq!(error_of(&format!("{class}{}", deployment(extra))), format!("x.yaml:{message}"));
     }
-    let bad = class.replace("cpu: 250m", "cpu: 1e18");
-    assert_eq!(
-        error_of(&bad),
-        "x.yaml:5: document 1: RuntimeClass kata: overhead.podFixed.cpu: quantity \"1e18\" is too large"
-    );
+    let bad = class.replace("cpu: 250m", "cpu: '1e18'");
+    assert_eq!(error_of(&bad), "x.yaml:5: RuntimeClass kata: overhead.podFixed.cpu: quantity \"1e18\" is too large");
 }
 
 #[test]

@@ -200,7 +200,12 @@ fn parse(source: &Source) -> Result<Vec<Value>, InputError> {
             Some(end) => &text[..end],
             None => text,
         };
-        let problem = match bare {
+        // What goes wrong in the value of an alias comes with both places around it.
+        let cause = match bare {
+            serde_saphyr::Error::AliasError { error, .. } => error.without_snippet(),
+            other => other,
+        };
+        let problem = match cause {
             serde_saphyr::Error::AliasReplayLimitExceeded { .. } => {
                 format!("its aliases stand for more than {MAX_REPLAYED} values")
             }
