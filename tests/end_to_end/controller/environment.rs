@@ -81,7 +81,7 @@ fn its_environment_tells_a_controller_all_and_its_log_is_one_object_a_line() {
         assert!(claimed["message"].as_str().unwrap().contains(" for 2 pods: $0.1"), "{claimed}");
         assert_eq!(said("planned 2 pods: 1 new nodes for $0.1").0, "INFO");
         let name = json!(claim.metadata.name.unwrap());
-        assert_eq!(said("launched m5.xlarge on-demand").1["claim"], name);
+        assert_eq!(said("launched 1x m5.xlarge on-demand").1["claim"], name);
         assert_eq!(said("registered").1["node"], name);
         assert!(log.iter().any(|line| line["level"] == "DEBUG"));
     });
