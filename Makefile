@@ -14,6 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 BINARY := $(CARGO_TARGET_DIR)/release/supercargo
 TEST_CLUSTER := $(CARGO_TARGET_DIR)/release/test-cluster
 CLUSTER_STATE := $(CARGO_TARGET_DIR)/test-cluster.json
+DEFINITIONS := $(CARGO_TARGET_DIR)/definitions.yaml
 JUDGE := $(CARGO_TARGET_DIR)/release/judge
 REACH := $(CARGO_TARGET_DIR)/release/reach
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
@@ -40,11 +41,13 @@ test: setup cluster-parts ## Formatting, lints without warnings, every test
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	cargo test $(CARGO_FLAGS) --workspace 2>&1 | tee "$(TEST_LOG)"
 	@scripts/link-binary.sh "$(BINARY)"
+	@$(MAKE) --no-print-directory CLUSTER_STATE="$(CARGO_TARGET_DIR)/test-cluster-tried.json" cluster cluster-stop
 	@echo; echo "All of it again, in short:"; scripts/test-summary.sh "$(TEST_LOG)"
 
 .PHONY: cluster
-cluster: setup cluster-parts ## Start a real Kubernetes control plane with the custom resources on loopback, and say where it is
-	@"$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" start --apply charts/supercargo-crd/templates
+cluster: build cluster-parts ## Start a real Kubernetes control plane with the custom resources on loopback, and say where it is
+	@"$(BINARY)" crds >"$(DEFINITIONS)"
+	@"$(TEST_CLUSTER)" --state "$(CLUSTER_STATE)" start --apply "$(DEFINITIONS)"
 
 .PHONY: cluster-kubeconfig
 cluster-kubeconfig: ## Print where its kubeconfig is

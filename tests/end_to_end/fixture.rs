@@ -17,7 +17,7 @@ use supercargo::api::Definition;
 use test_cluster::{ControlPlane, PLAYED, Parts};
 
 /// How long to wait for what the control plane does by itself; far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The label that ties what has no namespace (nodes, pools) to the test it belongs to.
 pub const TEST: &str = "supercargo.dev/test";

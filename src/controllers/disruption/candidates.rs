@@ -41,16 +41,13 @@ impl Candidate {
         !self.pods.iter().any(|pod| pods::holds_its_node(pod))
     }
 
-    /// Says what the annotations `karpenter.sh/do-not-disrupt` of its pods mean just now, up to the first that forbids its end.
+    /// Says what the annotations `karpenter.sh/do-not-disrupt` of its pods mean just now.
     pub async fn tell_of_annotations(&self, context: &Context) {
         let now = context.now();
         for pod in &self.pods {
-            let Some(said) = pods::DoNotDisrupt::of_pod(pod) else { continue };
-            if let Some((type_, reason, note)) = told(&said, now) {
+            let said = pods::DoNotDisrupt::of_pod(pod);
+            if let Some((type_, reason, note)) = said.and_then(|said| told(&said, now)) {
                 context.tell(&**pod, type_, reason, note).await;
-            }
-            if said.holds(now) {
-                return;
             }
         }
     }

@@ -109,9 +109,7 @@ impl Drift {
             if self.tries.of(&candidate.claim).rests_until.is_some_and(|until| until > Instant::now()) {
                 continue;
             }
-            candidate.tell_of_annotations(context).await;
-            if let Some(reason) = against(&candidate, &budgets, context) {
-                self.tries.blocked(&candidate, &reason, context).await;
+            if self.is_kept(&candidate, &budgets, context).await {
                 continue;
             }
             if pool.spec.replicas.is_some() {
@@ -129,6 +127,21 @@ impl Drift {
             }
         }
         Ok(false)
+    }
+
+    /// Whether what a node and its pods say keeps it from being replaced now; people are told of it.
+    async fn is_kept(
+        &mut self,
+        candidate: &Candidate,
+        budgets: &[Arc<PodDisruptionBudget>],
+        context: &Context,
+    ) -> bool {
+        candidate.tell_of_annotations(context).await;
+        let now = context.now();
+        let of_pods = || obstacle(&candidate.claim, &candidate.pods, budgets, now);
+        let Some(reason) = of_node(&candidate.node, now).or_else(of_pods) else { return false };
+        self.tries.blocked(candidate, &reason, context).await;
+        true
     }
 
     /// Makes what the pods of a node need, or ends it where they need nothing.
@@ -235,12 +248,6 @@ fn drifted_of(
     let mut found = candidates(&claims, drifted, context);
     found.sort_by_key(|one| (!one.is_empty(), conditions::true_since(&one.claim, DRIFTED)));
     (claims, found)
-}
-
-/// What keeps a node from being replaced now, of what it and its pods say.
-fn against(candidate: &Candidate, budgets: &[Arc<PodDisruptionBudget>], context: &Context) -> Option<String> {
-    let now = context.now();
-    of_node(&candidate.node, now).or_else(|| obstacle(&candidate.claim, &candidate.pods, budgets, now))
 }
 
 /// The claim for another node of a pool of static capacity beside `besides` that are to be made already, and what it would be

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::super::super::context::{Context, Error, lock};
 use super::super::super::provisioning::moving::{Fate, Without, fate, plan_without};
 use super::super::candidates::{Candidate, room};
-use super::{Drift, REASON, against, another, drifted_of, ending, offers, pools};
+use super::{Drift, REASON, another, drifted_of, ending, offers, pools};
 use crate::api::{NodeClaim, NodePool};
 
 /// How soon the same nodes are planned for again: what is free on others changes all the time.
@@ -107,9 +107,7 @@ impl Drift {
             if chosen.len() == room {
                 break;
             }
-            old.tell_of_annotations(context).await;
-            if let Some(reason) = against(&old, &budgets, context) {
-                self.tries.blocked(&old, &reason, context).await;
+            if self.is_kept(&old, &budgets, context).await {
                 continue;
             }
             if pool.spec.replicas.is_none() {
