@@ -43,6 +43,9 @@ pub const PLANNED: &str = "supercargo.dev/planned-offering";
 /// On a claim that is to take the place of another one: that one's name.
 pub const REPLACES: &str = "supercargo.dev/replaces";
 
+/// On a claim: who led when it was made.
+pub const MADE_BY: &str = "supercargo.dev/made-by";
+
 /// Taint of a node whose claim has not found it yet.
 pub const UNREGISTERED: &str = "karpenter.sh/unregistered";
 /// Taint of a node that is being emptied.

@@ -1,7 +1,7 @@
 //! What all controllers share.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,6 +53,8 @@ pub struct Context {
     pub refused: Mutex<Refused>,
     /// Claims that are about to be taken away.
     pub disrupting: Mutex<BTreeSet<String>>,
+    /// The uids of the claims that were there when all of the cluster had been read.
+    pub inherited: OnceLock<BTreeSet<String>>,
     /// What became of the last machines of each pool.
     pub registrations: Mutex<Registrations>,
     /// What a dry run told last.

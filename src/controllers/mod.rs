@@ -44,7 +44,7 @@ mod termination;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use context::{Context, Error, on_error};
@@ -92,6 +92,7 @@ pub async fn run(
         pins: Mutex::default(),
         refused: Mutex::default(),
         disrupting: Mutex::default(),
+        inherited: OnceLock::new(),
         registrations: Mutex::default(),
         rehearsed: Mutex::default(),
         memory: Memory::default(),
@@ -111,6 +112,8 @@ pub async fn run(
     });
     let work = async {
         stores.ready().await;
+        let uids = stores.claims.state().iter().filter_map(|claim| claim.metadata.uid.clone()).collect();
+        context.inherited.get_or_init(|| uids);
         read.store(true, Ordering::Relaxed);
         health.set_ready(true);
         info!(

@@ -45,6 +45,8 @@ pub enum Preferences {
 /// What the controllers were asked for.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What this program calls itself, unlike any other one.
+    pub identity: String,
     /// A batch of pods is planned once no other has come for so long.
     pub batch_idle: Duration,
     /// And at the latest so long after the first.

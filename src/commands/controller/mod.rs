@@ -8,7 +8,7 @@ mod patience;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -211,6 +211,7 @@ fn parse_delay(text: &str) -> Result<Duration, String> {
 impl ControllerArguments {
     fn settings(&self) -> Settings {
         Settings {
+            identity: IDENTITY.clone(),
             batch_idle: self.batch_idle_duration,
             batch_max: self.batch_max_duration,
             time_budget: self.planning.time_budget,
@@ -234,6 +235,12 @@ impl ControllerArguments {
         }
     }
 }
+
+/// What this program calls itself. Two of one host name, or one that was started again, are two candidates.
+static IDENTITY: LazyLock<String> = LazyLock::new(|| {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "supercargo".into());
+    format!("{host}_{}-{}", std::process::id(), jiff::Timestamp::now().as_millisecond())
+});
 
 /// Runs until it is asked to end (SIGTERM, SIGINT), or until another replica leads.
 ///
@@ -388,12 +395,8 @@ fn lease_namespace(operation: &OperationArguments) -> &str {
 
 async fn stand(client: &Client, operation: &OperationArguments, tenure: Arc<Tenure>) -> anyhow::Result<Election> {
     let namespace = lease_namespace(operation);
-    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "supercargo".into());
-    // Two of one host name, or one that was started again, are two candidates.
-    let begun = jiff::Timestamp::now().as_millisecond();
-    let identity = format!("{host}_{}-{begun}", std::process::id());
-    info!("standing for {namespace}/{} as {identity}", operation.leader_election_name);
-    Election::stand(client.clone(), namespace, &operation.leader_election_name, &identity, tenure)
+    info!("standing for {namespace}/{} as {}", operation.leader_election_name, *IDENTITY);
+    Election::stand(client.clone(), namespace, &operation.leader_election_name, &IDENTITY, tenure)
         .await
         .with_context(|| format!("the lease {namespace}/{}", operation.leader_election_name))
 }

@@ -56,6 +56,12 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
     }
     let settings = &context.settings;
     if !conditions::is_true(&claim, LAUNCHED) {
+        let inherited = |uid: &String| context.inherited.get().is_none_or(|there| there.contains(uid));
+        if is_too_late(&claim, &context.settings.identity, inherited) {
+            info!(claim = claim.name_any(), "made too late by who led before: ended before its launch");
+            context.delete_claim(&claim, "too_late").await?;
+            return Ok(Action::await_change());
+        }
         if let Some(late) =
             late(claim.metadata.creation_timestamp.as_ref().map(|time| time.0), settings.launch_timeout, now)
         {
@@ -80,6 +86,13 @@ pub async fn reconcile(claim: Arc<NodeClaim>, context: Arc<Context>) -> Result<A
     };
     let soonest = pause.into_iter().chain(expires).fold(drift::PERIOD, Duration::min);
     Ok(Action::requeue(soonest))
+}
+
+/// Whether someone who leads no more made a claim after this leader had read what was there: a request that was under way
+/// when its sender stood still. Its pods are planned for without it.
+fn is_too_late(claim: &NodeClaim, identity: &str, inherited: impl Fn(&String) -> bool) -> bool {
+    let by_other = claim.annotations().get(labels::MADE_BY).is_some_and(|maker| maker != identity);
+    by_other && !claim.metadata.uid.as_ref().is_some_and(inherited)
 }
 
 /// Whether a claim is older than it may get.

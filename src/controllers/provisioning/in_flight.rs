@@ -33,7 +33,10 @@ pub fn nodes<'c>(
     for node in nodes {
         let claim = stores::provider_id(node).and_then(|id| by_provider.get(id));
         let Some(claim) = claim else {
-            all.push((**node).clone());
+            // One that its claim has not found yet is that claim's, which counts as what it will be.
+            if !is_unregistered(node) {
+                all.push((**node).clone());
+            }
             continue;
         };
         there.insert(claim.name_any());
@@ -50,6 +53,11 @@ pub fn nodes<'c>(
         all.push(to_come(claim, on_sale(claim)));
     }
     all
+}
+
+fn is_unregistered(node: &Node) -> bool {
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.any(|taint| taints::same(taint, &taints::unregistered()))
 }
 
 /// Makes of a node what it will be once it is initialized.
@@ -168,6 +176,22 @@ mod tests {
         let taints = node.spec.as_ref().unwrap().taints.as_ref().unwrap();
         assert_eq!(taints.len(), 1);
         assert_eq!(taints[0].key, "gpu");
+    }
+
+    #[test]
+    fn a_node_whose_claim_does_not_know_of_its_machine_yet_counts_once() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "c"},
+            "spec": {"providerID": "kwok://c", "taints": [
+                {"key": "karpenter.sh/unregistered", "effect": "NoExecute"},
+                {"key": "supercargo.dev/plan", "effect": "NoSchedule"},
+            ]},
+        }))
+        .unwrap();
+        let catalog = Catalog::default();
+        let all = nodes(&[Arc::new(node)], &[claim(json!({}), json!({}))], |_| &catalog);
+        let [node] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!(node.spec.as_ref().unwrap().taints.as_ref().unwrap()[0].key, "gpu");
     }
 
     #[test]

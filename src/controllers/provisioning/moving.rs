@@ -129,6 +129,7 @@ pub async fn make(context: &Context, mut claim: NodeClaim, old: Option<&NodeClai
     if let Some(old) = old {
         claim.annotations_mut().insert(labels::REPLACES.into(), old.name_any());
     }
+    claim.annotations_mut().insert(labels::MADE_BY.into(), context.settings.identity.clone());
     let made = context.claims().create(&PostParams::default(), &claim).await?;
     context.metrics.claim_created(&made, if old.is_some() { "drifted" } else { "provisioned" });
     seen(context, &made).await;

@@ -161,6 +161,7 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
+            identity: "one".into(),
             batch_idle: Duration::ZERO,
             batch_max: Duration::ZERO,
             time_budget: Duration::from_secs(60),

@@ -80,6 +80,28 @@ fn a_claim_without_a_pool_gets_a_machine_that_ends_with_it() {
     });
 }
 
+/// A leader that stood still may have sent a request that arrives when another one leads.
+#[test]
+fn a_claim_that_a_leader_before_made_too_late_gets_no_machine() {
+    run(async |stage| {
+        class(&stage, "default", &[]).await;
+        let of_other = |name: &str| {
+            let mut claim = standalone(name, "default");
+            claim["metadata"]["annotations"] = json!({"supercargo.dev/made-by": "somebody"});
+            claim
+        };
+        // What was there before is taken over.
+        stage.create(&stage.all::<NodeClaim>(), of_other("early")).await;
+        let controller = stage.controller(&[]);
+        stage.whole(1).await;
+        stage.create(&stage.all::<NodeClaim>(), of_other("late")).await;
+        until("the late one to be ended", async || controller.log().contains("made too late").then_some(())).await;
+        stage.whole(1).await;
+        assert_eq!(stage.claims().await[0].name_any(), "early");
+        stage.made(1).await;
+    });
+}
+
 /// As Karpenter does it: a claim that can't be launched for its class is given back, not kept.
 #[test]
 fn nothing_is_launched_for_a_class_that_is_absent_or_being_deleted() {

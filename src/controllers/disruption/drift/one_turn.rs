@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -210,6 +210,7 @@ fn pod(name: &str, node: Option<&str>) -> Value {
 fn settings() -> Settings {
     let long = Duration::from_secs(600);
     Settings {
+        identity: "one".into(),
         batch_idle: Duration::ZERO,
         batch_max: Duration::ZERO,
         time_budget: Duration::from_secs(10),
@@ -262,6 +263,7 @@ fn cluster() -> (Arc<Context>, Writer<Pod>) {
         pins: Mutex::default(),
         refused: Mutex::default(),
         disrupting: Mutex::default(),
+        inherited: OnceLock::new(),
         registrations: Mutex::default(),
         rehearsed: Mutex::default(),
         last_market: Mutex::default(),
