@@ -229,8 +229,7 @@ mod tests {
             let usable = vec![true; problem.bins.len()];
             let mut columns = Columns::new(&problem, &demand, &first).unwrap();
             let mut pricing = Pricing::new(&columns.master, &demand, &usable);
-            let limits =
-                ColumnLimits { rounds: 40, incumbent: i64::MAX, tail: 0.0, work: 14_000, center: None, gap: 0.0 };
+            let limits = ColumnLimits { rounds: 40, work: 14_000, ..ColumnLimits::default() };
             columns.generate(&mut pricing, &limits, &Patient).unwrap();
             let settings = Settings { iterations: Some(40), threads: 1, ..Settings::default() };
             let state = State::new(&problem, first, &Patient);

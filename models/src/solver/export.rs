@@ -21,7 +21,7 @@ pub fn program(problem: &Problem, settings: &Settings, control: &dyn Control) ->
     let mut pricing = Pricing::new(&columns.master, &demand, &vec![true; problem.bins.len()]);
     let rounds = settings.iterations.unwrap_or(ROUNDS);
     // A gap below zero is never reached: the columns are wanted, not the bound.
-    let limits = ColumnLimits { rounds, incumbent: i64::MAX / 4, tail: 0.0, work: 100_000, gap: -1.0, center: None };
+    let limits = ColumnLimits { rounds, incumbent: i64::MAX / 4, gap: -1.0, ..ColumnLimits::default() };
     columns.generate(&mut pricing, &limits, control)?;
     let patterns: Vec<_> = columns.patterns.iter().cloned().collect();
     let mut model = columns.master.model(&patterns, true);

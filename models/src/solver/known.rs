@@ -162,7 +162,7 @@ mod tests {
         let mut pricing = Pricing::new(&columns.master, &demand, &vec![true; problem.bins.len()]);
         let center = known.center(vec![0.0; columns.master.rows.len()]);
         let center = known.values.iter().any(Option::is_some).then_some(center);
-        let limits = ColumnLimits { rounds: 200, tail: 0.0, work: 100_000, incumbent: i64::MAX, gap: 0.0, center };
+        let limits = ColumnLimits { rounds: 200, center, ..ColumnLimits::default() };
         columns.generate(&mut pricing, &limits, &Patient).unwrap();
         columns
     }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::columns::master::dollars;
+use super::columns::master::{dollars, penalties};
 use super::columns::{ColumnLimits, Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
@@ -27,6 +27,10 @@ const FEW: u64 = 200;
 /// Seconds that the first bound may take though the time is up: it takes some milliseconds, and a plan without any bound is
 /// worth less than a plan a little later.
 const GRACE: f64 = 0.1;
+
+/// The share of the time in which the greedy's answer is bettered before anything is proven: much of what there is to gain is
+/// gained at once.
+const EARLY: f64 = 0.06;
 
 /// The share of the time that goes to blocks, one by one, while another thread proves the bound of the whole.
 const BLOCKS: f64 = 0.75;
@@ -66,6 +70,25 @@ impl Control for UntilDone<'_> {
     }
     fn interrupted(&self) -> bool {
         self.inner.interrupted() || self.state.done(self.gap)
+    }
+    fn report(&self, progress: &Progress) {
+        self.inner.report(progress);
+    }
+}
+
+/// A control that stops as soon as a bound proves that no more units can be placed.
+struct UntilEnough<'a> {
+    inner: &'a dyn Control,
+    state: &'a State<'a>,
+    bound: f64,
+}
+
+impl Control for UntilEnough<'_> {
+    fn remaining_seconds(&self) -> f64 {
+        self.inner.remaining_seconds()
+    }
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted() || self.bound >= none_fewer(self.state.problem, &self.state.solution())
     }
     fn report(&self, progress: &Progress) {
         self.inner.report(progress);
@@ -297,6 +320,19 @@ fn first_duals(problem: &Problem, found: &fluid::Fluid) -> Vec<f64> {
     duals
 }
 
+/// A bound (dollars an hour, penalties included) that proves that no sensible solution leaves fewer units unplaced than a
+/// given one does; infinite where penalties don't tell. The sums of penalties are multiples of the least one.
+fn none_fewer(problem: &Problem, solution: &Solution) -> f64 {
+    let penalties = penalties(problem);
+    let sum: f64 = penalties.iter().zip(&solution.unplaced).map(|(penalty, &units)| penalty * f64::from(units)).sum();
+    let half = least_penalty(problem) / 2.0;
+    if dollars(problem.cost(solution)) * 2.0 <= half { sum - half } else { f64::INFINITY }
+}
+
+fn least_penalty(problem: &Problem) -> f64 {
+    penalties(problem).into_iter().fold(f64::INFINITY, f64::min)
+}
+
 /// Whether one unit of a shape fits some node alone.
 fn placeable(problem: &Problem, shape: usize) -> bool {
     (0..problem.bins.len()).any(|bin| {
@@ -363,6 +399,11 @@ pub(super) fn search<'a>(
         }
     }
     stages.end("fluid");
+    if gap.is_some() && cover::holds(problem) {
+        let (bound, slice) = (state.best(|best| best.bound), Slice::of(control, EARLY));
+        state.offer(improve::improve(problem, state.solution(), bound, settings, &slice), "improve");
+        stages.end("early");
+    }
     let mut columns = Columns::new(problem, &demand, first)?;
     columns.add(state.solution().nodes.into_iter().map(|(pattern, _)| pattern))?;
     columns.add(filled)?;
@@ -374,6 +415,9 @@ pub(super) fn search<'a>(
         work: 100_000,
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
+        enough: if gap.is_some() { f64::INFINITY } else { none_fewer(problem, &state.solution()) },
+        // Who waits is a question of whole penalties.
+        near: if gap.is_some() { f64::NEG_INFINITY } else { least_penalty(problem) / 4.0 },
         center: fluid.as_ref().map(|found| known.center(first_duals(problem, found))),
     };
     // The bound of a few columns is enough to begin with mixes on another thread.
@@ -384,6 +428,9 @@ pub(super) fn search<'a>(
     }
     state.learn(&columns);
     stages.end("columns");
+    if columns.bound >= limits.enough {
+        return Ok(state);
+    }
     if gap.is_some_and(|gap| state.done(gap)) || control.exhausted() || columns.solution.duals.is_empty() {
         return Ok(state);
     }
@@ -428,6 +475,9 @@ pub(super) fn search<'a>(
         stages.end("mix");
         return Ok(state);
     }
+    // Counted rounds must give the same answer always, so nothing is cut short then.
+    let proven = if settings.iterations.is_some() { f64::NEG_INFINITY } else { columns.bound };
+    let control = &UntilEnough { inner: control, state: &state, bound: proven };
     if !enumerate::settle(&state, &columns, &pricing, settings, &Slice::of(control, 0.4))? {
         integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
     }

@@ -326,6 +326,59 @@ fn company_worth_less_than_nothing_is_priced_with_those_who_need_it() {
     let priced = knapsack.search(&problem, &[1.0, -0.2], 0.0, 1_000, &mut Vec::new());
     assert!(priced.upper >= 1.8, "{}", priced.upper);
     assert_eq!(priced.found.last().map(|(_, counts)| counts.clone()), Some(vec![(0, 2), (1, 1)]));
+    // Those who need company are worth no more than the room beside it, which is known without a search.
+    let node = problem.capacity.row(1).to_owned();
+    problem.demand.row_mut(1).assign(&node);
+    let knapsack = Knapsack::new(&problem, 1, &[3, 2]);
+    let priced = knapsack.search(&problem, &[1.0, 0.0], 0.0, 1, &mut Vec::new());
+    assert!(priced.upper < 1e-6, "{}", priced.upper);
+}
+
+#[test]
+fn a_search_that_is_cut_short_tells_no_less_than_the_best_pattern_is_worth() {
+    let mut random_values = fastrand::Rng::with_seed(3);
+    let mut with_company = 0;
+    for (seed, rules) in (0..300).zip([4, 5, 6, 7, 1, 2].into_iter().cycle()) {
+        let problem = random(seed, rules);
+        let limits: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+        let values: Vec<f64> = limits.iter().map(|_| random_values.f64() - 0.3).collect();
+        for bin in 0..problem.bins.len() {
+            let knapsack = Knapsack::new(&problem, bin, &limits);
+            let worth = |counts: &[(u32, u32)]| -> f64 {
+                counts.iter().map(|&(shape, units)| values[shape as usize] * f64::from(units)).sum()
+            };
+            let best = all_counts(&limits)
+                .into_iter()
+                .filter(|counts| knapsack.holds(&problem, counts))
+                .map(|counts| worth(&counts))
+                .fold(0.0, f64::max);
+            for work in [1, 2, 3, 5, 1_000] {
+                let priced = knapsack.search(&problem, &values, 0.0, work, &mut Vec::new());
+                assert!(priced.upper >= best, "seed {seed}, bin {bin}: {} is below {best}", priced.upper);
+                let found = priced.found.last().map_or(0.0, |(value, counts)| {
+                    assert!(knapsack.holds(&problem, counts) && (worth(counts) - value).abs() < 1e-9);
+                    *value
+                });
+                assert!(work < 1_000 || (found - best).abs() < 1e-9, "seed {seed}, bin {bin}: {found} for {best}");
+                assert!(work < 1_000 || priced.upper < best + 1e-9, "seed {seed}, bin {bin}: {}", priced.upper);
+            }
+            with_company += usize::from(best > 0.0 && rules & 4 != 0);
+        }
+    }
+    assert!(with_company > 100, "{with_company}");
+}
+
+/// Every number of units of each shape up to the limits, without those that are none.
+fn all_counts(limits: &[u32]) -> Vec<Vec<(u32, u32)>> {
+    limits.iter().enumerate().fold(vec![Vec::new()], |all, (shape, &most)| {
+        let with = |counts: Vec<(u32, u32)>| {
+            (0..=most).map(move |units| {
+                let own = (units > 0).then_some((shape as u32, units));
+                counts.iter().copied().chain(own).collect()
+            })
+        };
+        all.into_iter().flat_map(with).collect()
+    })
 }
 
 #[test]

@@ -314,6 +314,26 @@ pub struct ColumnLimits {
     pub center: Option<Vec<f64>>,
     /// Done where (incumbent - bound) / incumbent is at most this.
     pub gap: f64,
+    /// Done where the bound is at least this (dollars an hour).
+    pub enough: f64,
+    /// Done where the relaxation's value is no farther than this (dollars an hour) from the bound.
+    pub near: f64,
+}
+
+impl Default for ColumnLimits {
+    /// No limits but those of time.
+    fn default() -> Self {
+        ColumnLimits {
+            rounds: u64::MAX,
+            tail: 0.0,
+            work: 100_000,
+            incumbent: i64::MAX,
+            center: None,
+            gap: 0.0,
+            enough: f64::INFINITY,
+            near: f64::NEG_INFINITY,
+        }
+    }
 }
 
 /// The master problem's linear relaxation and its columns.
@@ -461,6 +481,9 @@ impl<'a> Columns<'a> {
                     break;
                 }
                 share = if share > 0.5 { share - 0.3 } else { 0.0 };
+            }
+            if self.bound >= limits.enough || self.solution.objective - self.bound <= limits.near {
+                return Ok(());
             }
             let bound = rounded(problem, self.bound);
             control.report(&Progress {

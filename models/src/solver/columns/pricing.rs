@@ -5,7 +5,7 @@
 //! for any weights. The search is depth first in that order, cut by the same bound; stopped early it still tells the
 //! greatest bound of what it left out.
 
-use crate::problem::{Pattern, Problem, fits};
+use crate::problem::{Pattern, Problem, ShapeSet, fits};
 
 /// A unit that can stand on the bin.
 #[derive(Clone, Debug)]
@@ -40,12 +40,61 @@ pub struct Knapsack {
     cap_limits: Vec<u32>,
     spread_limits: Vec<i64>,
     exclusives: usize,
-    /// By rule of company on a node: whether it must still be met here. Only a whole pattern can be judged by it.
+    /// By rule of company on a node: whether it must still be met here.
     lonely: Vec<bool>,
+    /// The ways to meet them all; where they are too many only a whole pattern is judged by them.
+    cases: Vec<Case>,
     judged: bool,
     /// By rule of other hosts: whether it speaks of this bin.
     hosted: Vec<bool>,
     flexible: bool,
+}
+
+/// A way to meet the rules of company on a node: items that are on it, and items that are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Case {
+    with: Vec<usize>,
+    without: Vec<usize>,
+}
+
+/// More cases than this are not looked at one by one.
+const MOST_CASES: usize = 16;
+
+/// For each rule of company that is still to be met, either one of the company is there or nobody who needs it. `None` where
+/// there are too many ways.
+fn cases(problem: &Problem, items: &[Item], lonely: &[bool]) -> Option<Vec<Case>> {
+    let mut cases = vec![Case::default()];
+    for (rule, _) in problem.rules.node_togethers.iter().zip(lonely).filter(|(_, lonely)| **lonely) {
+        let of = |shapes: &ShapeSet| -> Vec<usize> {
+            (0..items.len()).filter(|&item| shapes.contains(items[item].shape as usize)).collect()
+        };
+        let (members, anchors) = (of(&rule.members), of(&rule.anchors));
+        if members.is_empty() {
+            continue;
+        }
+        cases = cases
+            .into_iter()
+            .flat_map(|case| {
+                let mut alone = case.clone();
+                alone.without.extend(&members);
+                let together = anchors.iter().map(move |&anchor| {
+                    let mut together = case.clone();
+                    together.with.push(anchor);
+                    together
+                });
+                std::iter::once(alone).chain(together).collect::<Vec<_>>()
+            })
+            .filter(|case| !case.with.iter().any(|item| case.without.contains(item)))
+            .collect();
+        if cases.len() > MOST_CASES {
+            return None;
+        }
+    }
+    for case in &mut cases {
+        case.with.sort_unstable();
+        case.with.dedup();
+    }
+    Some(cases)
 }
 
 /// What a search came to.
@@ -134,6 +183,7 @@ impl Knapsack {
         }
         let lonely: Vec<bool> = rules.node_togethers.iter().map(|rule| !rule.satisfied.contains(bin)).collect();
         let hosted: Vec<bool> = rules.flexibles.iter().map(|rule| rule.bins.contains(bin)).collect();
+        let cases = cases(problem, &items, &lonely);
         let scale = capacity.iter().map(|&room| 1.0 / (room.max(1) as f64)).collect();
         Knapsack {
             bin,
@@ -145,6 +195,7 @@ impl Knapsack {
             exclusives: rules.node_exclusives.len(),
             judged: lonely.contains(&true),
             lonely,
+            cases: cases.unwrap_or_default(),
             flexible: hosted.contains(&true),
             hosted,
         }
@@ -264,20 +315,55 @@ impl Knapsack {
                 return Priced { upper: target, ..Priced::default() };
             }
         }
-        // What others can't do without counts as well, though it be worth nothing or less.
+        let mut priced = Priced { upper: target.max(0.0), ..Priced::default() };
+        let mut open = f64::NEG_INFINITY;
+        let any = [Case::default()];
+        for case in if self.cases.is_empty() { &any } else { self.cases.as_slice() } {
+            // What others can't do without counts as well, though it be worth nothing or less.
+            let counts = |item: usize, value: f64| {
+                value > 0.0 && !case.without.contains(&item) || self.cases.is_empty() && self.is_company(problem, item)
+            };
+            let order = self.ordered(values, weights, counts);
+            let found = std::mem::take(&mut priced.found);
+            let mut search = self.begin(problem, order, weights, priced.upper, work);
+            (search.found, search.work) = (found, priced.work);
+            if let Some(value) = search.take(&case.with, values) {
+                search.from(0, value);
+            }
+            priced = Priced { upper: search.best, found: search.found, work: search.work };
+            open = open.max(search.open);
+        }
+        let upper = priced.upper.max(open);
+        Priced { upper: upper * (1.0 + 1e-11) + 1e-11, ..priced }
+    }
+
+    /// The items that count, by falling value per weight.
+    fn ordered(&self, values: &[f64], weights: &[f64], counts: impl Fn(usize, f64) -> bool) -> Vec<Weighted> {
         let mut order: Vec<Weighted> = self
             .items
             .iter()
             .enumerate()
             .map(|(index, item)| (index, values[item.shape as usize]))
-            .filter(|&(index, value)| value > 0.0 || self.is_company(problem, index))
+            .filter(|&(index, value)| counts(index, value))
             .map(|(index, value)| {
                 let weight = self.weight(&self.items[index].demand, weights).max(1e-12);
                 Weighted { item: index, value, weight, density: value / weight }
             })
             .collect();
         order.sort_by(|left, right| right.density.total_cmp(&left.density).then(left.item.cmp(&right.item)));
-        let mut search = Search {
+        order
+    }
+
+    /// A search of an empty node for what is worth more than `best`.
+    fn begin<'s>(
+        &'s self,
+        problem: &'s Problem,
+        order: Vec<Weighted>,
+        weights: &'s [f64],
+        best: f64,
+        limit: u64,
+    ) -> Search<'s> {
+        Search {
             knapsack: self,
             problem,
             order,
@@ -287,15 +373,13 @@ impl Knapsack {
             spread_used: vec![(0, 0); self.spread_limits.len()],
             side_used: vec![[0; 2]; self.exclusives],
             taken: Vec::new(),
-            best: target.max(0.0),
+            held: Vec::new(),
+            best,
             open: f64::NEG_INFINITY,
             found: Vec::new(),
             work: 0,
-            limit: work,
-        };
-        search.from(0, 0.0);
-        let upper = search.best.max(search.open);
-        Priced { upper: upper * (1.0 + 1e-11) + 1e-11, found: search.found, work: search.work }
+            limit,
+        }
     }
 
     /// All patterns worth at least `target`, or `None` where there are more than `most` or the search takes more than
@@ -326,33 +410,8 @@ impl Knapsack {
                 return Some(Vec::new());
             }
         }
-        let mut order: Vec<Weighted> = self
-            .items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| {
-                let value = values[item.shape as usize];
-                let weight = self.weight(&item.demand, &weights).max(1e-12);
-                Weighted { item: index, value, weight, density: value / weight }
-            })
-            .collect();
-        order.sort_by(|left, right| right.density.total_cmp(&left.density).then(left.item.cmp(&right.item)));
-        let mut search = Search {
-            knapsack: self,
-            problem,
-            order,
-            weights: &weights,
-            room: self.capacity.clone(),
-            cap_room: self.cap_limits.clone(),
-            spread_used: vec![(0, 0); self.spread_limits.len()],
-            side_used: vec![[0; 2]; self.exclusives],
-            taken: Vec::new(),
-            best: target,
-            open: f64::NEG_INFINITY,
-            found: Vec::new(),
-            work: 0,
-            limit: work,
-        };
+        let order = self.ordered(values, &weights, |_, _| true);
+        let mut search = self.begin(problem, order, &weights, target, work);
         let mut all = Vec::new();
         search.every(0, 0.0, filled, most, &mut all).then_some(all)
     }
@@ -378,6 +437,8 @@ struct Search<'a> {
     spread_used: Vec<(u32, i64)>,
     side_used: Vec<[u32; 2]>,
     taken: Vec<(usize, u32)>,
+    /// Items of which one unit each was taken beforehand.
+    held: Vec<usize>,
     best: f64,
     /// The greatest bound of what was left out when work ran out.
     open: f64,
@@ -408,7 +469,8 @@ impl Search<'_> {
 
     /// How many units of an item still fit.
     fn most(&self, item: &Item) -> u32 {
-        let mut most = item.most;
+        let held = self.held.iter().any(|&held| self.knapsack.items[held].shape == item.shape);
+        let mut most = item.most - u32::from(held);
         for (&room, &take) in self.room.iter().zip(&item.demand) {
             if take > room {
                 return 0;
@@ -458,6 +520,20 @@ impl Search<'_> {
         self.taken.push((item, units));
     }
 
+    /// Takes one unit each of some items beforehand; their value, or `None` where they do not fit together.
+    fn take(&mut self, items: &[usize], values: &[f64]) -> Option<f64> {
+        let mut value = 0.0;
+        for &item in items {
+            if self.most(&self.knapsack.items[item]) == 0 {
+                return None;
+            }
+            self.put(item, 1);
+            self.held.push(item);
+            value += values[self.knapsack.items[item].shape as usize];
+        }
+        Some(value)
+    }
+
     fn take_back(&mut self) {
         if let Some((item, units)) = self.taken.pop() {
             let taken = &self.knapsack.items[item];
@@ -482,6 +558,11 @@ impl Search<'_> {
         let mut counts: Vec<(u32, u32)> =
             self.taken.iter().map(|&(item, units)| (self.knapsack.items[item].shape, units)).collect();
         counts.sort_unstable();
+        counts.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            first.1 += if same { later.1 } else { 0 };
+            same
+        });
         counts
     }
 

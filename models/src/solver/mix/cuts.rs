@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::alike::exchanges;
 use crate::problem::Problem;
 use crate::solver::columns::master::{Master, dollars};
 use crate::solver::fluid::dive::Worth;
@@ -23,6 +24,8 @@ pub(super) struct Mixes<'a> {
     /// By bin of the program: no better solution has more nodes of it.
     most: Vec<u32>,
     cuts: Vec<Cut>,
+    /// Ways to exchange the bins of the program that the problem does not notice.
+    exchanges: Vec<Vec<usize>>,
 }
 
 impl<'a> Mixes<'a> {
@@ -31,7 +34,7 @@ impl<'a> Mixes<'a> {
     /// that bound, which limits how many there can be.
     pub fn new(master: &'a Master<'a>, duals: &[f64], uppers: &[Option<f64>], bound: f64, incumbent: i64) -> Self {
         let problem = master.problem;
-        let mut mixes = Mixes { master, bins: Vec::new(), most: Vec::new(), cuts: Vec::new() };
+        let mut mixes = Mixes { master, bins: Vec::new(), most: Vec::new(), cuts: Vec::new(), exchanges: Vec::new() };
         let slack = (dollars(incumbent) - bound).max(0.0) + 1e-9;
         for (bin, upper) in uppers.iter().enumerate() {
             let Some(upper) = *upper else { continue };
@@ -48,6 +51,7 @@ impl<'a> Mixes<'a> {
                 mixes.most.push(most);
             }
         }
+        mixes.exchanges = exchanges(problem, &mixes.bins);
         let none = vec![0.0; mixes.bins.len()];
         mixes.cut(duals, uppers, &none, 0.0);
         mixes
@@ -92,7 +96,16 @@ impl<'a> Mixes<'a> {
         let held: f64 = worth.iter().zip(mix).map(|(worth, nodes)| worth * nodes).sum();
         let forbids = held < least * (1.0 + slack) - 1e-6 * least.abs();
         if forbids || mix.iter().all(|nodes| *nodes == 0.0) {
-            self.cuts.push(Cut { worth, least });
+            let mut all = vec![worth];
+            for exchange in &self.exchanges {
+                let other: Vec<f64> = exchange.iter().map(|&place| all[0][place]).collect();
+                let same =
+                    |known: &Vec<f64>| known.iter().zip(&other).all(|(one, two)| (one - two).abs() <= 1e-9 * one.abs());
+                if !all.iter().any(same) {
+                    all.push(other);
+                }
+            }
+            self.cuts.extend(all.into_iter().map(|worth| Cut { worth, least }));
         }
         forbids
     }
@@ -122,6 +135,11 @@ impl<'a> Mixes<'a> {
         let mut model = LinearModel { title: "Mixes of whole nodes".to_owned(), ..Default::default() };
         for (&bin, &most) in self.bins.iter().zip(&self.most) {
             model.column(format!("n_{bin}"), dollars(problem.bins[bin].price), (0.0, f64::from(most)), true);
+        }
+        for place in 0..self.bins.len() {
+            if (0..self.bins.len()).any(|other| self.beats(other, place)) {
+                model.columns[place].upper = 0.0;
+            }
         }
         for (number, cut) in self.cuts.iter().enumerate() {
             let scale = cut.worth.iter().fold(0.0_f64, |most, worth| most.max(worth.abs())).max(1e-12);
@@ -153,6 +171,31 @@ impl<'a> Mixes<'a> {
             model.row("bound".to_owned(), (bound, f64::INFINITY), terms);
         }
         model
+    }
+
+    /// Whether a node of one bin of the program is in the place of one of another bin never dearer and never worth less; of
+    /// two that are equal the first beats the second.
+    fn beats(&self, one: usize, other: usize) -> bool {
+        let problem = self.master.problem;
+        let data = |place: usize| &problem.bins[self.bins[place]];
+        if one == other || data(one).max_count.is_some() || data(one).price > data(other).price {
+            return false;
+        }
+        let mut same = data(one).price == data(other).price && data(other).max_count.is_none();
+        for cut in &self.cuts {
+            if cut.worth[one] < cut.worth[other] {
+                return false;
+            }
+            same &= cut.worth[one] == cut.worth[other];
+        }
+        for budget in &problem.rules.node_budgets {
+            let take = |place: usize| budget.per_node.get(&self.bins[place]).copied().unwrap_or(0);
+            if take(one) > take(other) {
+                return false;
+            }
+            same &= take(one) == take(other);
+        }
+        !same || one < other
     }
 
     /// The columns of the program for a mix by bin of the problem; `None` where it has other nodes as well.

@@ -130,7 +130,8 @@ impl<'s, 'a> Merged<'s, 'a> {
         if parts > MOST {
             return Ok(());
         }
-        let pour = Pour::new(&master, &pricing, &mixes.bins, &middle(&fluid.nodes, &mixes.bins))?;
+        let own: Vec<Vec<usize>> = mixes.bins.iter().map(|&bin| vec![bin]).collect();
+        let pour = Pour::new(&master, &pricing, &middle(&fluid.nodes, &own))?;
         let (slow, tried) = (Cell::new(false), Cell::new(false));
         let pack = |mix: &[u32], poured: &Poured| {
             let nodes = mix.iter().copied().enumerate().filter(|(_, nodes)| *nodes > 0).collect();

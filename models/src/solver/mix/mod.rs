@@ -8,6 +8,7 @@
 //! Before that, a dive through the fluid relaxation proposes mixes that are packed at once.
 //! The page `formulations/mix.md` has the mathematics.
 
+mod alike;
 mod assign;
 mod classes;
 mod cuts;
@@ -15,6 +16,7 @@ mod merged;
 mod pack;
 mod pour;
 
+use self::classes::Classes;
 use self::cuts::Mixes;
 use self::merged::Merged;
 use self::pack::{Packed, pack};
@@ -32,11 +34,13 @@ use crate::problem::{Pattern, Solution};
 pub(super) use self::cuts::model;
 
 /// The most parts (bin and shape) that are worth pouring again and again.
-const MOST: usize = 25_000;
+const MOST: usize = 80_000;
 
-/// The gap to which mixes are chosen while they still lack room, and the share of the open gap that is fine enough.
+/// The gap to which mixes are chosen while they still lack room, and the share of the open gap that is fine enough; the share
+/// that is when they are to prove the bound.
 const COARSE: f64 = 2e-3;
 const SHARE: f64 = 0.15;
+const FINE: f64 = 0.002;
 
 /// Shares of every node that are kept free, so that whole pods fit as well; none proves a bound.
 const SLACKS: [f64; 5] = [0.0, 0.003, 0.006, 0.01, 0.02];
@@ -73,7 +77,8 @@ pub(super) fn close(
     if parts > MOST {
         return Ok(());
     }
-    let pour = Pour::new(master, pricing, &mixes.bins, &middle(&nodes_of(columns), &mixes.bins))?;
+    let classes = Classes::new(master.problem, &mixes.bins).members;
+    let pour = Pour::new(master, pricing, &middle(&nodes_of(columns), &classes))?;
     let pack =
         |mix: &[u32], _: &Poured| pack(state, master, &patterns, mix, prices, settings, &Slice::of(control, 0.25));
     let known = || bought(&state.solution());
@@ -98,10 +103,14 @@ fn nodes_of(columns: &Columns) -> Vec<f64> {
     nodes
 }
 
-/// The mix of a relaxation, and a little of every bin.
-fn middle(nodes: &[f64], bins: &[usize]) -> Vec<f64> {
+/// The mix of a relaxation, and a little of every bin that is in one class with one of its.
+fn middle(nodes: &[f64], classes: &[Vec<usize>]) -> Vec<f64> {
+    let used = |class: &&Vec<usize>| class.iter().any(|&bin| nodes[bin] > 1e-6);
+    let bins: Vec<usize> = classes.iter().filter(used).flatten().copied().collect();
     let share = 0.1 * nodes.iter().sum::<f64>() / bins.len().max(1) as f64;
-    bins.iter().map(|&bin| 0.9 * nodes[bin] + share).collect()
+    let mut middle = vec![0.0; nodes.len()];
+    bins.iter().for_each(|&bin| middle[bin] = 0.9 * nodes[bin] + share);
+    middle
 }
 
 /// What is done with a mix (nodes by bin) that holds everything when it is poured.
@@ -117,7 +126,7 @@ struct Search<'s, 'a> {
     mixes: Mixes<'s>,
     /// By block, where there are several: its own rows. What duals say of them alone is a cut as well.
     blocks: Vec<Vec<bool>>,
-    pour: Pour,
+    pour: Pour<'s>,
     pack: &'s Pack<'s>,
     /// Whether mixes are packed unit by unit.
     fine: bool,
@@ -157,7 +166,8 @@ impl Search<'_, '_> {
             if control.exhausted() {
                 break;
             }
-            let relative_gap = if rough { (SHARE * state.gap()).max(COARSE) } else { gap.max(1e-7) / 4.0 };
+            let relative_gap =
+                if rough { (SHARE * state.gap()).max(COARSE) } else { (FINE * state.gap()).max(gap.max(1e-7) / 4.0) };
             let limits = MipLimits { relative_gap, absolute_gap: step, nodes: self.settings.iterations };
             let known = state.best(|best| best.bound).unwrap_or(0) as f64 * 1e-9;
             let model = self.mixes.model(slack, known * (1.0 - 1e-9));
@@ -183,7 +193,7 @@ impl Search<'_, '_> {
                 break;
             }
             let nodes = self.mixes.nodes(&mix);
-            let poured = match self.pour.onto(&nodes, slack, control) {
+            let poured = match self.pour.onto(&mix, slack, control) {
                 Ok(poured) => poured,
                 // Rules that no number of nodes obeys in fractions: nothing is learnt here.
                 Err(HighsError::Stopped | HighsError::Status(_)) => break,

@@ -59,7 +59,7 @@ pub(super) fn fitted<'p>(
     own.add(known.iter().filter(|pattern| usable[pattern.bin as usize]).cloned())?;
     let mut pricing = Pricing::new(&own.master, &demand, &usable);
     let rounds = settings.iterations.unwrap_or(u64::MAX);
-    let limits = ColumnLimits { rounds, incumbent: i64::MAX, tail: 0.0, work: 14_000, center: None, gap: 0.0 };
+    let limits = ColumnLimits { rounds, work: 14_000, ..ColumnLimits::default() };
     own.generate(&mut pricing, &limits, control)?;
     if own.solution.duals.is_empty() {
         return Ok(Fitted::Stopped);

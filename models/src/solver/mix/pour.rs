@@ -21,91 +21,98 @@ pub(super) struct Poured {
     pub units: Vec<Vec<(usize, f64)>>,
 }
 
-/// The linear program, kept warm from mix to mix.
-pub(super) struct Pour {
+/// The linear program, kept warm from mix to mix. Bins join it with the first mix that holds them.
+pub(super) struct Pour<'a> {
+    pricing: &'a Pricing<'a>,
+    program: Program<'a>,
     lp: Lp,
-    /// Sides of the rows without nodes.
-    rows: Vec<(f64, f64)>,
-    /// By bin of the program: what one node adds to the rows; the shares that the slack lessens come last.
-    nodes: Vec<Vec<(usize, f64)>>,
-    /// The master problem's rows come first.
-    masters: usize,
-    /// By shape: bins, each with the column of the units poured there.
-    units: Vec<Vec<(usize, usize)>>,
+    /// By bin of the problem, once it has joined: what one node adds to the rows; the shares that the slack lessens come last.
+    nodes: Vec<Option<Vec<(usize, f64)>>>,
+    /// The bin of each column of units, and its shape.
+    units: Vec<(usize, usize)>,
+    /// Columns before those of units.
+    first: usize,
 }
 
-impl Pour {
-    /// The program over some bins, `middle` nodes of each in the middle mix.
+impl<'a> Pour<'a> {
+    /// The program over the bins of a middle mix (nodes by bin of the problem).
     ///
     /// # Errors
     /// Where HiGHS refuses.
-    pub fn new(master: &Master, pricing: &Pricing, bins: &[usize], middle: &[f64]) -> Result<Self, HighsError> {
+    pub fn new(master: &'a Master<'a>, pricing: &'a Pricing<'a>, middle: &[f64]) -> Result<Self, HighsError> {
         let mut program = Program::new(master);
-        for &bin in bins {
-            program.add(bin);
-            program.limit(bin, &pricing.most_units(bin));
-        }
         // A mix obeys these by itself.
         for row in master.node_rows() {
             program.rows[row] = (f64::NEG_INFINITY, f64::INFINITY);
         }
         program.place_all();
-        let nodes: Vec<Vec<(usize, f64)>> = bins
-            .iter()
-            .map(|&bin| {
-                let part = program.parts.iter().find(|part| part.bin == bin);
-                part.map_or_else(Vec::new, |part| program.columns[part.nodes].terms.clone())
-            })
-            .collect();
-        let mut all = vec![0.0; program.rows.len()];
-        for (terms, share) in nodes.iter().zip(middle) {
-            terms.iter().for_each(|&(row, factor)| all[row] += share * factor);
-        }
-        let mut bought = vec![false; program.columns.len()];
-        program.parts.iter().for_each(|part| bought[part.nodes] = true);
-        let mut units = vec![Vec::new(); master.problem.shapes.len()];
-        for part in &program.parts {
-            for &(shape, column) in &part.units {
-                let before = bought[..column].iter().filter(|bought| **bought).count();
-                units[shape].push((part.bin, column - before));
-            }
-        }
-        let mut columns: Vec<LpColumn> = program
-            .columns
-            .into_iter()
-            .zip(bought)
-            .filter(|(_, bought)| !bought)
-            .map(|(column, _)| LpColumn { cost: 0.0, ..column })
-            .collect();
-        let terms = all.into_iter().enumerate().filter(|(_, factor)| *factor != 0.0).collect();
-        columns.push(LpColumn { cost: 1.0, lower: 0.0, upper: f64::INFINITY, terms });
         let mut lp = Lp::new(&program.rows)?;
-        lp.add_columns(&columns)?;
-        Ok(Pour { lp, rows: program.rows, nodes, masters: master.rows.len(), units })
+        let extras = program.columns.len();
+        lp.add_columns(&program.columns)?;
+        let bins = master.problem.bins.len();
+        let mut pour = Pour { pricing, program, lp, nodes: vec![None; bins], units: Vec::new(), first: extras + 1 };
+        let joining: Vec<usize> = (0..bins).filter(|&bin| middle[bin] > 0.0).collect();
+        let columns = pour.rows_of(&joining)?;
+        let mut all = vec![0.0; pour.program.rows.len()];
+        for &bin in &joining {
+            let terms = pour.nodes[bin].iter().flatten();
+            terms.for_each(|&(row, factor)| all[row] += middle[bin] * factor);
+        }
+        let terms = all.into_iter().enumerate().filter(|(_, factor)| *factor != 0.0).collect();
+        pour.lp.add_columns(&[LpColumn { cost: 1.0, lower: 0.0, upper: f64::INFINITY, terms }])?;
+        pour.lp.add_columns(&columns)?;
+        Ok(pour)
     }
 
-    /// Pours onto a mix (nodes by bin of the program) of which every node offers a share `slack` less.
+    /// Adds the rows of some bins; the columns of their units.
+    fn rows_of(&mut self, bins: &[usize]) -> Result<Vec<LpColumn>, HighsError> {
+        let (rows, parts) = (self.program.rows.len(), self.program.parts.len());
+        for &bin in bins {
+            self.program.add(bin);
+            self.program.limit(bin, &self.pricing.most_units(bin));
+            self.nodes[bin] = Some(Vec::new());
+        }
+        self.lp.add_rows(&self.program.rows[rows..])?;
+        let mut columns = Vec::new();
+        for part in &self.program.parts[parts..] {
+            self.nodes[part.bin] = Some(self.program.columns[part.nodes].terms.clone());
+            for &(shape, column) in &part.units {
+                self.units.push((part.bin, shape));
+                columns.push(LpColumn { cost: 0.0, ..self.program.columns[column].clone() });
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Pours onto a mix (nodes by bin of the problem) of which every node offers a share `slack` less.
     ///
     /// # Errors
     /// What HiGHS says.
-    pub fn onto(&mut self, mix: &[f64], slack: f64, control: &dyn Control) -> Result<Poured, HighsError> {
-        let mut added = vec![0.0; self.rows.len()];
-        for (terms, nodes) in self.nodes.iter().zip(mix).filter(|(_, nodes)| **nodes > 0.0) {
-            for &(row, factor) in terms {
-                added[row] += nodes * factor * if row < self.masters { 1.0 } else { 1.0 - slack };
+    pub fn onto(&mut self, mix: &[u32], slack: f64, control: &dyn Control) -> Result<Poured, HighsError> {
+        let held = |bin: &usize| mix[*bin] > 0;
+        let joining: Vec<usize> = (0..mix.len()).filter(held).filter(|&bin| self.nodes[bin].is_none()).collect();
+        let columns = self.rows_of(&joining)?;
+        self.lp.add_columns(&columns)?;
+        let masters = self.program.master.rows.len();
+        let mut added = vec![0.0; self.program.rows.len()];
+        for bin in (0..mix.len()).filter(held) {
+            for &(row, factor) in self.nodes[bin].iter().flatten() {
+                added[row] += f64::from(mix[bin]) * factor * if row < masters { 1.0 } else { 1.0 - slack };
             }
         }
-        for (row, (&(lower, upper), added)) in self.rows.iter().zip(&added).enumerate() {
+        for (row, (&(lower, upper), added)) in self.program.rows.iter().zip(&added).enumerate() {
             self.lp.bound_row(row, lower - added, upper - added)?;
         }
         let solution = self.lp.solve(control)?;
         let missing = solution.objective.max(0.0);
         let mut duals = solution.duals.clone();
-        duals.truncate(self.masters);
-        let poured = |parts: &Vec<(usize, usize)>| {
-            let units = parts.iter().map(|&(bin, column)| (bin, solution.columns[column]));
-            units.filter(|(_, units)| *units > 1e-9).collect()
-        };
-        Ok(Poured { missing, duals, units: self.units.iter().map(poured).collect() })
+        duals.truncate(masters);
+        let mut units = vec![Vec::new(); self.program.master.problem.shapes.len()];
+        for (&(bin, shape), &poured) in self.units.iter().zip(&solution.columns[self.first..]) {
+            if poured > 1e-9 {
+                units[shape].push((bin, poured));
+            }
+        }
+        Ok(Poured { missing, duals, units })
     }
 }
