@@ -137,7 +137,7 @@ impl<'a> State<'a> {
         for node in world.existing.iter().filter(|node| !node.leaving) {
             let labels = Labels { name: node.name, offering: None, base: node.labels() };
             let Overhead { amounts: mut taken, mut ports, mut volumes } =
-                world.daemons_on(&labels, node.taints(), node.served());
+                world.daemons_on(&labels, node.taints(), node.served(), &node.kind);
             for &bound in node.bound() {
                 taken.add(&world.profiles[bound].requests, 1);
                 ports.extend(world.profiles[bound].ports.iter().cloned());
