@@ -649,6 +649,24 @@ fn a_pool_that_is_beyond_a_limit_already_gets_no_node_that_has_nothing_of_the_re
     assert_eq!((plan.summary.new_nodes, plan.summary.unschedulable), (0, 1));
 }
 
+#[test]
+fn nodes_with_more_than_can_be_counted_leave_nothing_of_a_limit() {
+    let rich = |name: &str| {
+        let mut there = node(name, "100m", "1Gi", json!({ZONE: "a", "karpenter.sh/nodepool": "p0"}), json!({}));
+        let capacity = there.status.as_mut().unwrap().capacity.get_or_insert_default();
+        let most = k8s_openapi::apimachinery::pkg::api::resource::Quantity("9000000000000000000".to_owned());
+        capacity.insert("example.com/device".to_owned(), most);
+        there
+    };
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "900m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": {"example.com/device": "1"}}))],
+        nodes: vec![rich("n0"), rich("n1")],
+        ..Snapshot::default()
+    };
+    assert_eq!(best(&snapshot, &catalog(vec![small()])).summary.unschedulable, 1);
+}
+
 /// A node without a label is in no domain of it, and neither is what could stand in for that node.
 #[test]
 fn a_spread_over_a_label_that_only_one_pool_gives_says_nothing_of_other_nodes() {

@@ -386,12 +386,13 @@ fn find_budgets(snapshot: &Snapshot, standing: &[Standing]) -> Result<Vec<PoolBu
     for pool in &snapshot.node_pools {
         let name = pool.metadata.name.clone().unwrap_or_default();
         for (resource, stated) in pools::limits(pool)? {
-            let used: i64 = standing
+            let used = standing
                 .iter()
                 .filter(|node| node.pool() == Some(&name))
                 .map(|node| taken_of(&resource, &node.capacity))
-                .sum();
-            budgets.push(PoolBudget { pool: name.clone(), resource, stated, left: stated - used });
+                .fold(0, i64::saturating_add);
+            let left = stated.saturating_sub(used);
+            budgets.push(PoolBudget { pool: name.clone(), resource, stated, left });
         }
     }
     Ok(budgets)
