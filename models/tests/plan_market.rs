@@ -256,3 +256,34 @@ fn pods_that_tolerate_it_stand_on_a_cordoned_node() {
     snapshot.pending = vec![workload("web", 1, "500m", "256Mi", json!({}))];
     assert_eq!(best(&snapshot, &small()).existing_nodes.len(), 0);
 }
+
+#[test]
+fn pods_for_windows_stand_on_windows_alone() {
+    let for_windows = || json!({"os": {"name": "windows"}});
+    let mut agent = daemon(json!({"cpu": "1900m"}));
+    agent.spec.template.spec.as_mut().unwrap().os = serde_json::from_value(json!({"name": "windows"})).unwrap();
+    let mut snapshot = Snapshot {
+        pending: vec![workload("web", 1, "500m", "256Mi", for_windows())],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "2", "4Gi", json!({"kubernetes.io/os": "linux"}), json!({}))],
+        ..Snapshot::default()
+    };
+    assert_eq!(best(&snapshot, &small()).unschedulable.len(), 1);
+    snapshot.nodes.push(node("n1", "2", "4Gi", json!({"kubernetes.io/os": "windows"}), json!({})));
+    assert_eq!(best(&snapshot, &small()).existing_nodes[0].name, "n1");
+    // A daemon of Windows takes nothing of the others.
+    snapshot.daemon_sets = vec![agent];
+    assert_eq!(best(&snapshot, &small()).unschedulable.len(), 1);
+    snapshot.pending = vec![workload("web", 1, "500m", "256Mi", json!({}))];
+    assert_eq!(best(&snapshot, &small()).existing_nodes[0].name, "n0");
+
+    // A catalogue may have such offerings.
+    let mut sold = small();
+    sold.instance_types[0].labels.insert("kubernetes.io/os".to_owned(), "windows".to_owned());
+    snapshot = Snapshot {
+        pending: vec![workload("web", 1, "500m", "256Mi", for_windows())],
+        node_pools: snapshot.node_pools,
+        ..Snapshot::default()
+    };
+    assert_eq!(best(&snapshot, &sold).nodes.len(), 1);
+}

@@ -349,6 +349,7 @@ impl<'a> World<'a> {
         for (daemon, tolerations) in &self.daemons {
             if !served.contains(&daemon.name)
                 && daemon.likes(labels)
+                && daemon.runs_on(labels)
                 && daemon.reaches(labels)
                 && matching::untolerated(tolerations, taints).is_none()
                 && has_room(kind, daemon)

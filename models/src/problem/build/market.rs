@@ -29,6 +29,8 @@ pub const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
 pub const NODE_POOL: &str = "karpenter.sh/nodepool";
 /// Label of the node's own name.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Label of the operating system.
+pub(crate) const OS: &str = "kubernetes.io/os";
 const REGION: &str = "topology.kubernetes.io/region";
 /// Label of the instance type.
 pub(crate) const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
@@ -146,7 +148,7 @@ pub(crate) fn label<'a>(
         REGION => Some(&catalog.region),
         _ => of_pool.get(key).or_else(|| instance.labels.get(key)).map(String::as_str).or(match key {
             "kubernetes.io/arch" => Some(&instance.arch),
-            "kubernetes.io/os" => Some("linux"),
+            OS => Some("linux"),
             "karpenter.sh/registered" | "karpenter.sh/initialized" => Some("true"),
             _ => None,
         }),

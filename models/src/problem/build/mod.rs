@@ -27,7 +27,7 @@ use thiserror::Error;
 
 pub(crate) use draft::Draft;
 pub(crate) use forms::Form;
-pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, ZONE, label};
+pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, OS, ZONE, label};
 pub(crate) use model::Counted;
 pub use model::{Model, Part};
 pub use overlays::{Overlaid, OverlayFault, overlaid};
