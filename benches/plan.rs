@@ -4,18 +4,21 @@
 //! `make scale` has written them to `target/scale`.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use serde_json::json;
 use supercargo::cluster::{ReadOptions, read};
 use supercargo::control::WallClock;
 use supercargo_models::catalog::Catalog;
-use supercargo_models::kubernetes::Snapshot;
+use supercargo_models::kubernetes::{Owner, PodGroup, PodNames, Snapshot};
 use supercargo_models::plan::Plan;
 use supercargo_models::planner;
-use supercargo_models::problem::build::Options;
+use supercargo_models::problem::build::{Model, Options};
 use supercargo_models::solver::{Method, Settings, solve};
 
 /// What a person waits for at most, by default.
@@ -69,6 +72,44 @@ fn planning(criterion: &mut Criterion) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A pool that leaves a label open, and as many pods, each of which asks for another value of it.
+fn open_labels(values: usize) -> anyhow::Result<Snapshot> {
+    let names: Vec<String> = (0..values).map(|value| format!("team-{value}")).collect();
+    let requirements = json!([{"key": "team", "operator": "In", "values": names}]);
+    let pool = json!({"metadata": {"name": "teams"}, "spec": {"template": {"spec": {"requirements": requirements}}}});
+    let group = |(place, name): (usize, &String)| -> anyhow::Result<PodGroup> {
+        let requests = json!({"cpu": format!("{}m", 250 * (1 + place % 7)), "memory": "512Mi"});
+        let spec = json!({"nodeSelector": {"team": name}, "containers": [{"name": "main", "resources": {"requests": requests}}]});
+        Ok(PodGroup {
+            namespace: "default".to_owned(),
+            owner: Owner { kind: "Deployment".to_owned(), name: name.clone() },
+            names: PodNames::Replicas { prefix: name.clone(), count: 1 },
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            priority: 0,
+            spec: Arc::new(serde_json::from_value(spec)?),
+            origin: "bench".to_owned(),
+        })
+    };
+    let pending = names.iter().enumerate().map(group).collect::<anyhow::Result<_>>()?;
+    Ok(Snapshot { pending, node_pools: vec![serde_json::from_value(pool)?], ..Snapshot::default() })
+}
+
+/// From objects to all that a problem is made of.
+fn building(criterion: &mut Criterion) -> anyhow::Result<()> {
+    let catalog = supercargo::catalog::embedded()?;
+    let mut group = criterion.benchmark_group("build");
+    group.sample_size(10);
+    for values in [50, 100, 200] {
+        let snapshot = open_labels(values)?;
+        group.bench_with_input(BenchmarkId::new("open labels", values), &snapshot, |bencher, snapshot| {
+            bencher.iter(|| Model::new(snapshot, &catalog, &Options::default()).map(|model| model.has_standing()));
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
 fn reading(criterion: &mut Criterion) -> anyhow::Result<()> {
     let openb = Path::new("fixtures/workloads/openb.yaml");
     criterion.bench_function("read/openb", |bencher| bencher.iter(|| snapshot(openb)));
@@ -78,7 +119,7 @@ fn reading(criterion: &mut Criterion) -> anyhow::Result<()> {
 
 /// Runs all of them; what goes wrong before a measurement ends the run with its reason.
 fn all(criterion: &mut Criterion) {
-    if let Err(error) = reading(criterion).and_then(|()| planning(criterion)) {
+    if let Err(error) = reading(criterion).and_then(|()| building(criterion)).and_then(|()| planning(criterion)) {
         eprintln!("plan benchmarks: {error:#}");
         std::process::exit(1);
     }

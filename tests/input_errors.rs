@@ -80,6 +80,7 @@ fn resources_are_checked() {
 fn scheduling_rules_are_checked() {
     let prefix = "Deployment shop/cart: spec.template.spec.";
     for (extra, message) in [
+        ("os: {name: plan9}", "os.name: \"plan9\" is not one of linux and windows"),
         (
             "topologySpreadConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]",
             "topologySpreadConstraints[0].maxSkew: 0 is not above 0",
@@ -184,6 +185,10 @@ fn amounts_that_can_not_be_counted_are_found_where_they_stand() {
             volume.to_owned(),
             "5: PersistentVolume v: spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].operator: \"Is\" is \
              not one of In, NotIn, Exists, DoesNotExist, Gt and Lt",
+        ),
+        (
+            class.replace("provisioner: p", "provisioner: p\nvolumeBindingMode: Whenever"),
+            "5: StorageClass s: volumeBindingMode: \"Whenever\" is not one of Immediate and WaitForFirstConsumer",
         ),
         (
             class.to_owned(),
@@ -298,6 +303,16 @@ fn objects_are_checked() {
         ("kind: Pod".into(), "x.yaml:1: is not a Kubernetes object: apiVersion is missing"),
         ("apiVersion: v1\nkind: Deployment".into(), "x.yaml:1: apiVersion: \"v1\" has no kind Deployment (did you mean apps/v1?)"),
         ("apiVersion: apps/v1\nkind: deployment".into(), "x.yaml:2: kind: \"deployment\" is not a kind (did you mean Deployment?)"),
+        (
+            "apiVersion: karpenter.sh/v1beta1\nkind: EC2NodeClass".into(),
+            "x.yaml:1: apiVersion: \"karpenter.sh/v1beta1\" has no kind EC2NodeClass (did you mean karpenter.k8s.aws/v1?)",
+        ),
+        (
+            "apiVersion: karpenter.sh/v1beta1\nkind: Provisioner".into(),
+            "x.yaml:1: apiVersion: \"karpenter.sh/v1beta1\" has no kind Provisioner (did you mean karpenter.sh/v1alpha5, which `supercargo convert` turns into today's NodePool?)",
+        ),
+        ("kind: List\napiVersion: v1\nitems: 3".into(), "x.yaml:3: items: is not a list but the number 3"),
+        ("kind: PodList\napiVersion: v1\nitems: {}".into(), "x.yaml:3: items: is not a list but a map"),
         ("kind: List\napiVersion: v1\nitems: [12]".into(), "x.yaml:3: items[0]: is not a Kubernetes object but the number 12"),
         ("just some words".into(), "x.yaml:1: is not a Kubernetes object but the text \"just some words\""),
         ("instanceTypes: []".into(), "x.yaml:1: is a catalogue of instance types and not a Kubernetes object (give it with --catalog)"),

@@ -15,3 +15,4 @@ pub mod planner;
 pub mod problem;
 mod rules;
 pub mod solver;
+mod status;

@@ -649,6 +649,24 @@ fn a_pool_that_is_beyond_a_limit_already_gets_no_node_that_has_nothing_of_the_re
     assert_eq!((plan.summary.new_nodes, plan.summary.unschedulable), (0, 1));
 }
 
+#[test]
+fn nodes_with_more_than_can_be_counted_leave_nothing_of_a_limit() {
+    let rich = |name: &str| {
+        let mut there = node(name, "100m", "1Gi", json!({ZONE: "a", "karpenter.sh/nodepool": "p0"}), json!({}));
+        let capacity = there.status.as_mut().unwrap().capacity.get_or_insert_default();
+        let most = k8s_openapi::apimachinery::pkg::api::resource::Quantity("9000000000000000000".to_owned());
+        capacity.insert("example.com/device".to_owned(), most);
+        there
+    };
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 1, "900m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({"limits": {"example.com/device": "1"}}))],
+        nodes: vec![rich("n0"), rich("n1")],
+        ..Snapshot::default()
+    };
+    assert_eq!(best(&snapshot, &catalog(vec![small()])).summary.unschedulable, 1);
+}
+
 /// A node without a label is in no domain of it, and neither is what could stand in for that node.
 #[test]
 fn a_spread_over_a_label_that_only_one_pool_gives_says_nothing_of_other_nodes() {
@@ -663,6 +681,42 @@ fn a_spread_over_a_label_that_only_one_pool_gives_says_nothing_of_other_nodes() 
     };
     let plan = sound(&snapshot, &catalog(vec![small()]), Method::Auto);
     assert_eq!(plan.summary.scheduled, 5, "{plan:#?}");
+}
+
+#[test]
+fn a_node_without_one_label_of_a_pods_spreads_is_no_domain_of_the_others() {
+    let mut both = spread(CAPACITY_TYPE, 1, json!({}));
+    let by_team = spread("team", 1, json!({}));
+    both["topologySpreadConstraints"].as_array_mut().unwrap().push(by_team["topologySpreadConstraints"][0].clone());
+    let there = json!({"team": "x", CAPACITY_TYPE: "on-demand"});
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 2, "250m", "256Mi", both), workload("w1", 1, "900m", "256Mi", json!({}))],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "1", "4Gi", there, json!({}))],
+        ..Snapshot::default()
+    };
+    let offerings = [("a", "on-demand", 0.04), ("a", "spot", 0.016)];
+    let plan = sound(&snapshot, &catalog(vec![instance("m0.size", "amd64", 2000, 2048, 2, &offerings)]), Method::Auto);
+    // Spot nodes of the pool bear no team.
+    assert_eq!(plan.existing_nodes[0].pods.len(), 2, "{plan:#?}");
+}
+
+#[test]
+fn a_heavier_pool_without_room_in_its_limits_hides_no_domain_of_a_lighter_one() {
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 2, "250m", "256Mi", spread(CAPACITY_TYPE, 1, json!({}))),
+            workload("w1", 1, "250m", "256Mi", json!({})),
+        ],
+        node_pools: vec![
+            pool("p0", json!([]), json!({})),
+            pool("p1", json!([]), json!({"limits": {"cpu": "1"}, "weight": 1})),
+        ],
+        ..Snapshot::default()
+    };
+    let offerings = [("a", "on-demand", 0.04), ("a", "spot", 0.016)];
+    let plan = best(&snapshot, &catalog(vec![instance("m0.size", "amd64", 2000, 2048, 2, &offerings)]));
+    assert_eq!(plan.summary.new_nodes, 2);
 }
 
 #[test]

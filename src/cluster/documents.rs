@@ -7,6 +7,7 @@ use serde_saphyr::UserMessageFormatter;
 
 use super::error::InputError;
 use super::lines::line_of;
+use super::objects::is_kind;
 use super::sources::Source;
 
 /// The most values that the aliases of one YAML stream may stand for.
@@ -130,6 +131,9 @@ fn flatten(value: Value, place: Place, documents: &mut Vec<Document>) -> Result<
                     (items, element.map(|kind| (version, kind)))
                 }
                 (Some(_), Some(Value::Null) | None) if kind == "List" => return Ok(()),
+                (Some(element), Some(other)) if !other.is_null() && (kind == "List" || is_kind(element)) => {
+                    return Err(place.error(None, "items", &format!("is not a list but {}", describe(other)), None));
+                }
                 _ => {
                     documents.push(Document { value: Value::Object(map), place });
                     return Ok(());

@@ -119,6 +119,11 @@ const KINDS: [(&str, &[&str], bool); 23] = [
     ("AWSNodeTemplate", &["karpenter.k8s.aws"], false),
 ];
 
+/// Whether a kind matters here.
+pub(crate) fn is_kind(kind: &str) -> bool {
+    KINDS.iter().any(|(known, _, _)| *known == kind)
+}
+
 impl Objects {
     /// None yet of those that an API server holds.
     pub fn of_cluster() -> Self {
@@ -400,14 +405,23 @@ fn head(map: &Map<String, Value>, place: &Place) -> Result<Option<(&'static str,
         }
         return Ok(None);
     };
-    if groups.contains(&group) {
+    // Kinds that only older Karpenters have, with the one version of each and what became of it.
+    let older = match *known {
+        "Provisioner" => Some(("karpenter.sh/v1alpha5", "NodePool")),
+        "AWSNodeTemplate" => Some(("karpenter.k8s.aws/v1alpha1", "EC2NodeClass")),
+        _ => None,
+    };
+    if groups.contains(&group) && older.is_none_or(|(only, _)| version == only) {
         return Ok(Some((known, *namespaced)));
     }
     // A core object with the wrong group (`v1` for `apps/v1`) is a slip; `Job` of another group is another thing.
-    if version == "v1" || group == "apps" || group == "batch" {
-        let fix = if groups[0].is_empty() { "v1".to_string() } else { format!("{}/v1", groups[0]) };
-        let problem = format!("{version:?} has no kind {kind}");
-        return Err(place.error(None, "apiVersion", &problem, Some(&format!("did you mean {fix}?"))));
+    if version == "v1" || ["apps", "batch", "karpenter.sh", "karpenter.k8s.aws"].contains(&group) {
+        let fix = match older {
+            Some((only, now)) => format!("did you mean {only}, which `supercargo convert` turns into today's {now}?"),
+            None if groups[0].is_empty() => "did you mean v1?".to_string(),
+            None => format!("did you mean {}/v1?", groups[0]),
+        };
+        return Err(place.error(None, "apiVersion", &format!("{version:?} has no kind {kind}"), Some(&fix)));
     }
     Ok(None)
 }

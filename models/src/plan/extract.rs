@@ -177,14 +177,11 @@ fn stand_ins(model: &Model, built: &Built, pattern: &Pattern) -> Vec<Alternative
         .collect();
     let capacity =
         |host: &Host, name: &str| model.market.kinds[host.kind as usize].capacity.get(name).copied().unwrap_or(0);
-    let mut found: Vec<(i64, usize)> = model
-        .market
-        .hosts
-        .iter()
-        .enumerate()
+    let mut found: Vec<(i64, usize)> = model.market.ranges[planned.variant as usize]
+        .clone()
+        .map(|other| (other, model.market.hosts[other]))
         .filter(|(other, host)| {
             *other != index
-                && host.variant == planned.variant
                 && used.iter().zip(&model.market.kinds[host.kind as usize].room).all(|(used, room)| used <= room)
                 && admissions.iter().all(|one| model.market.classes[host.class as usize].admits.contains(*one))
                 && limited.iter().all(|name| capacity(host, name) <= capacity(&planned, name))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::solver::Status;
+use crate::status::Status;
 
 /// The nodes to buy, what stands on each, and how good that is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

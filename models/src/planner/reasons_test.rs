@@ -84,6 +84,20 @@ fn pools_without_any_offering_name_the_requirement() {
         "pool web allows no offering of the catalogue: its requirement karpenter.k8s.aws/instance-family=m9 meets none; \
          change it (there is m, g)"
     );
+    let of_system = || json!([one("kubernetes.io/os", "In", "windows")]);
+    let barren = reason(vec![requires("win", of_system(), json!([]))], json!({"os": {"name": "windows"}}), None);
+    assert_eq!(
+        barren,
+        "pool win allows no offering of the catalogue: its requirement kubernetes.io/os=windows meets none; \
+         there is linux; give offerings of others with --catalog"
+    );
+    for more in [json!({"os": {"name": "windows"}}), json!({"nodeSelector": {"kubernetes.io/os": "windows"}})] {
+        assert_eq!(
+            reason(vec![requires("web", json!([]), json!([]))], more, None),
+            "no offering of the catalogue has kubernetes.io/os=windows; let it run on another system, or give offerings \
+             that do with --catalog"
+        );
+    }
     let numbers = json!([one("karpenter.k8s.aws/instance-cpu", "Gt", "8")]);
     let numbers = reason(vec![requires("web", numbers, json!([]))], json!({}), None);
     assert!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use supercargo_models::catalog::Catalog;
-use supercargo_models::kubernetes::Snapshot;
+use supercargo_models::kubernetes::{NodePool, Snapshot};
 use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{Rule, VerifyOptions};
 
@@ -45,6 +45,15 @@ impl Worth {
     }
 }
 
+/// What is compared of a plan, by group of pods.
+#[derive(Debug)]
+pub struct Rival {
+    /// How many it leaves over.
+    pub left_over: Vec<u32>,
+    /// How many it places on new nodes of pools of each weight.
+    pub bought: Vec<BTreeMap<i32, u32>>,
+}
+
 /// A node with what it holds: pods of each group.
 #[derive(Clone, Debug)]
 struct Item {
@@ -53,13 +62,19 @@ struct Item {
     price: f64,
 }
 
-type Offer<'a> = (&'a str, &'a str, &'a str, &'a str, f64);
+/// What can be bought: pool, instance type, zone, capacity type, price, values for the labels that the pool leaves open.
+type Offer<'a> = (&'a str, &'a str, &'a str, &'a str, f64, BTreeMap<String, String>);
+
+/// What no rule tells apart but for sizes: pool, zone, capacity type, values of open labels.
+type Alike<'a> = (&'a str, &'a str, &'a str, &'a BTreeMap<String, String>);
 
 struct Search<'a> {
     snapshot: &'a Snapshot,
     catalog: &'a Catalog,
     options: &'a VerifyOptions,
     offers: Vec<Offer<'a>>,
+    /// By offer: the weight of its pool.
+    weights: Vec<i32>,
     existing: Vec<&'a str>,
     items: Vec<Item>,
     /// By existing node: what it can hold.
@@ -69,8 +84,8 @@ struct Search<'a> {
     best_plan: Option<Plan>,
     steps: u64,
     plans: u64,
-    /// Left over by the plan to be beaten, by group: cost is compared for the same pods only.
-    same: Vec<u32>,
+    /// The plan to be beaten: cost is compared for the same pods in pools of the same weights only.
+    rival: &'a Rival,
     start: Worth,
     chosen_new: Vec<usize>,
     chosen_existing: Vec<Vec<u32>>,
@@ -83,13 +98,14 @@ pub fn better(
     catalog: &Catalog,
     options: &VerifyOptions,
     start: Worth,
-    same: &[u32],
+    rival: &Rival,
 ) -> Option<(Worth, Option<Plan>)> {
     let mut search = Search {
         snapshot,
         catalog,
         options,
         offers: Vec::new(),
+        weights: Vec::new(),
         existing: existing(snapshot),
         items: Vec::new(),
         held: Vec::new(),
@@ -98,7 +114,7 @@ pub fn better(
         best_plan: None,
         steps: 0,
         plans: 0,
-        same: same.to_vec(),
+        rival,
         start,
         chosen_new: Vec::new(),
         chosen_existing: Vec::new(),
@@ -116,6 +132,28 @@ fn existing(snapshot: &Snapshot) -> Vec<&str> {
     });
     let nodes = snapshot.nodes.iter().map(|node| &node.metadata);
     nodes.chain(coming.map(|claim| &claim.metadata)).map(|metadata| metadata.name.as_deref().unwrap()).collect()
+}
+
+/// Keys that pools of these tests leave open.
+const OPEN: [&str; 3] = ["example.com/team", "team", "tier"];
+
+/// Each choice of values for the labels that a pool leaves open.
+fn open_labels(pool: &NodePool) -> Vec<BTreeMap<String, String>> {
+    let mut all = vec![BTreeMap::new()];
+    for one in pool.spec.template.spec.requirements.iter().filter(|one| OPEN.contains(&one.key.as_str())) {
+        assert_eq!(one.operator, "In");
+        all = all
+            .iter()
+            .flat_map(|labels| {
+                one.values.iter().flatten().map(move |value| {
+                    let mut labels: BTreeMap<String, String> = labels.clone();
+                    labels.insert(one.key.clone(), value.clone());
+                    labels
+                })
+            })
+            .collect();
+    }
+    all
 }
 
 /// All vectors up to `counts`, but for the empty one.
@@ -145,18 +183,22 @@ impl<'a> Search<'a> {
                     let name = pool.metadata.name.as_deref().unwrap();
                     let place = (instance.name.as_str(), offering.zone.as_str(), offering.capacity_type.as_str());
                     let price = price_in(self.snapshot, self.catalog, name, place);
-                    self.offers.push((name, place.0, place.1, place.2, price));
+                    for labels in open_labels(pool) {
+                        self.offers.push((name, place.0, place.1, place.2, price, labels));
+                        self.weights.push(pool.spec.weight.unwrap_or(0));
+                    }
                 }
             }
         }
         let limited = self.snapshot.node_pools.iter().any(|pool| pool.spec.limits.is_some());
         let counts: Vec<u32> = self.snapshot.pending.iter().map(|group| group.names.count()).collect();
         let all = contents(&counts);
-        let mut cheapest: BTreeMap<(&str, &str, &str, Vec<u32>), f64> = BTreeMap::new();
+        let mut cheapest: BTreeMap<(Alike, Vec<u32>), f64> = BTreeMap::new();
         let mut items = Vec::new();
-        for (offer, &(pool, _, zone, capacity_type, price)) in self.offers.iter().enumerate() {
+        for (offer, (pool, _, zone, capacity_type, price, labels)) in self.offers.iter().enumerate() {
+            let price = *price;
             for counts in &all {
-                let key = (pool, zone, capacity_type, counts.clone());
+                let key = ((*pool, *zone, *capacity_type, labels), counts.clone());
                 // No rule of these cases tells instance types apart beyond one node, but for the limits of pools.
                 if !limited && cheapest.get(&key).is_some_and(|known| *known <= price) {
                     continue;
@@ -210,7 +252,7 @@ impl<'a> Search<'a> {
             .iter()
             .zip(&on_new)
             .map(|((offer, _), pods)| {
-                let (pool, instance_type, zone, capacity_type, _) = self.offers[*offer];
+                let (pool, instance_type, zone, capacity_type, ..) = self.offers[*offer];
                 (pool, instance_type, zone, capacity_type, pods.as_slice())
             })
             .collect();
@@ -220,7 +262,11 @@ impl<'a> Search<'a> {
             .map(|((node, _), pods)| (self.existing[*node], pods.as_slice()))
             .collect();
         let left_over: Vec<(&str, &str)> = left_over.iter().map(|pod| (pod.as_str(), "no room")).collect();
-        plan(self.snapshot, self.catalog, &nodes, &existing, &left_over)
+        let mut plan = plan(self.snapshot, self.catalog, &nodes, &existing, &left_over);
+        for (node, (offer, _)) in plan.nodes.iter_mut().zip(new) {
+            node.labels.clone_from(&self.offers[*offer].5);
+        }
+        plan
     }
 
     fn allowed(&self, new: &[(usize, &Vec<u32>)], existing: &[(usize, &Vec<u32>)]) -> bool {
@@ -251,7 +297,8 @@ impl<'a> Search<'a> {
             return None;
         }
         let worth = Worth { left_over: remaining.iter().sum(), cost };
-        let comparable = worth.left_over < self.start.left_over || remaining == self.same;
+        let same = || remaining == self.rival.left_over && self.is_as_light();
+        let comparable = worth.left_over < self.start.left_over || same();
         if comparable && worth.beats(self.best) {
             self.judge(worth)?;
         }
@@ -269,6 +316,24 @@ impl<'a> Search<'a> {
             }
         }
         Some(())
+    }
+
+    /// Whether nodes are bought for no more pods in pools of any weight than by the rival, where weights differ.
+    fn is_as_light(&self) -> bool {
+        if self.weights.iter().all(|weight| *weight == self.weights[0]) {
+            return true;
+        }
+        let mut bought = vec![BTreeMap::<i32, u32>::new(); self.rival.bought.len()];
+        for item in self.chosen_new.iter().map(|index| &self.items[*index]) {
+            let weight = self.weights[item.offer];
+            for (bought, count) in bought.iter_mut().zip(&item.counts).filter(|(_, count)| **count > 0) {
+                *bought.entry(weight).or_default() += count;
+            }
+        }
+        bought
+            .iter()
+            .zip(&self.rival.bought)
+            .all(|(own, rival)| own.iter().all(|(weight, count)| rival.get(weight).is_some_and(|most| count <= most)))
     }
 
     fn judge(&mut self, worth: Worth) -> Option<()> {

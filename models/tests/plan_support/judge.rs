@@ -1,14 +1,16 @@
 //! One random cluster planned, checked, and compared with brute force.
 
+use std::collections::BTreeMap;
+
 use supercargo_models::catalog::Catalog;
-use supercargo_models::kubernetes::Snapshot;
+use supercargo_models::kubernetes::{PodGroup, Snapshot};
 use supercargo_models::plan::Plan;
 use supercargo_models::plan::verify::{VerifyOptions, verify};
 use supercargo_models::planner;
 use supercargo_models::problem::build::Options;
 use supercargo_models::solver::{Control, Method, Settings, Status, solve};
 
-use super::brute::{Worth, better};
+use super::brute::{Rival, Worth, better};
 use super::random::Case;
 
 /// No clock: what ends a stage is counted in rounds, so that a case is the same on every machine.
@@ -93,10 +95,32 @@ pub struct Compared {
 
 /// Plans the case and judges the plan; an error says what is wrong, with all it takes to see why.
 pub fn holds_up(case: &Case, method: Method) -> Result<(), String> {
-    // With weights cost comes after the weight, and what the greedy leaves over is no claim. Pods that follow others are
-    // left over with them; without those others they could stand alone.
-    let compared = Compared { all: !case.has_weights() && method != Method::Greedy, left_over: !case.has_followers() };
+    // What the greedy leaves over is no claim, nor, with weights, what was planned for other pools before. Pods that follow
+    // others are left over with them; without those others they could stand alone.
+    let left_over = !case.has_followers() && !case.has_weights();
+    let compared = Compared { all: method != Method::Greedy, left_over };
     judged(&case.snapshot(), &case.catalog(), method, compared).map(|_| ())
+}
+
+/// What brute force may do better: the same pods in pools of the same weights.
+fn rival(snapshot: &Snapshot, plan: &Plan) -> Rival {
+    let weight = |name: &str| {
+        let pool = snapshot.node_pools.iter().find(|pool| pool.metadata.name.as_deref() == Some(name));
+        pool.unwrap().spec.weight.unwrap_or(0)
+    };
+    let of_group = |group: &PodGroup| {
+        let own: Vec<String> =
+            (0..group.names.count()).map(|pod| format!("{}/{}", group.namespace, group.names.name(pod))).collect();
+        let left = plan.unschedulable.iter().filter(|left| own.contains(&left.pod)).count() as u32;
+        let mut bought = BTreeMap::new();
+        for node in &plan.nodes {
+            let count = node.pods.iter().filter(|pod| own.contains(pod)).count() as u32;
+            *bought.entry(weight(&node.node_pool)).or_default() += count;
+        }
+        (left, bought)
+    };
+    let (left_over, bought) = snapshot.pending.iter().map(of_group).unzip();
+    Rival { left_over, bought }
 }
 
 /// Plans a cluster and judges the plan.
@@ -111,16 +135,8 @@ pub fn judged(snapshot: &Snapshot, catalog: &Catalog, method: Method, compared: 
     if !compared.all || (found.left_over > 0 && !compared.left_over) {
         return Ok(plan);
     }
-    let same: Vec<u32> = snapshot
-        .pending
-        .iter()
-        .map(|group| {
-            let own = (0..group.names.count()).map(|pod| format!("{}/{}", group.namespace, group.names.name(pod)));
-            let left = |pod: &String| plan.unschedulable.iter().any(|left| left.pod == *pod);
-            own.filter(left).count() as u32
-        })
-        .collect();
-    let Some((best, shown)) = better(snapshot, catalog, &options, found, &same) else { return Ok(plan) };
+    let rival = rival(snapshot, &plan);
+    let Some((best, shown)) = better(snapshot, catalog, &options, found, &rival) else { return Ok(plan) };
     let shown =
         || shown.as_ref().map_or_else(String::new, |plan| format!("{} | {}", places(plan), json(&plan.existing_nodes)));
     if best.left_over < found.left_over {

@@ -11,6 +11,8 @@ const ZONES: [&str; 3] = ["a", "b", "c"];
 const ZONE: &str = "topology.kubernetes.io/zone";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
+/// A label that only some pools give their nodes.
+const TEAM: &str = "example.com/team";
 
 /// An instance type: CPUs, GiB, pods, Graviton or not, zones as bits, whether spot is sold, cents an hour, the
 /// most volumes.
@@ -36,7 +38,8 @@ pub struct PoolSpec {
     min_values: Option<(u8, u8)>,
 }
 
-/// A daemon set: tenths of a CPU, where it lands, whether it tolerates the taint, its host port and volume.
+/// A daemon set: tenths of a CPU, where it lands, whether it tolerates the taint, its host port and volume, and what only
+/// some nodes have.
 #[derive(Clone, Debug)]
 pub struct DaemonSpec {
     cpu: u32,
@@ -44,6 +47,8 @@ pub struct DaemonSpec {
     tolerates: bool,
     port: Option<u8>,
     disk: bool,
+    device: bool,
+    gibibytes: u8,
 }
 
 /// A rule of a workload; `target` is the workload it selects, itself included.
@@ -54,7 +59,7 @@ pub enum RuleSpec {
     Arch(bool),
     ZoneNotIn(u8),
     LargeOrZone(u8),
-    Team,
+    Team(u8),
     Spread { key: u8, skew: u8, target: u8, min_domains: Option<u8>, ignore_affinity: bool, honor_taints: bool },
     Affinity { key: u8, target: u8 },
     Anti { key: u8, target: u8 },
@@ -86,6 +91,7 @@ pub struct NodeSpec {
     zone: u8,
     taint: bool,
     pooled: bool,
+    team: Option<bool>,
     volumes: Option<i32>,
     bound: Vec<BoundPod>,
 }
@@ -137,7 +143,7 @@ fn type_spec() -> impl Strategy<Value = TypeSpec> {
 
 fn pool_spec() -> impl Strategy<Value = PoolSpec> {
     (
-        0..9_u8,
+        prop_oneof![8 => 0..9_u8, 1 => Just(5_u8)],
         prop::bool::weighted(0.2),
         prop::option::weighted(0.3, 1..3_u8),
         prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec((0..4_u8, 1..6_u8), 1..3)],
@@ -153,8 +159,24 @@ fn pool_spec() -> impl Strategy<Value = PoolSpec> {
 }
 
 fn daemon_spec() -> impl Strategy<Value = DaemonSpec> {
-    (1..6_u32, 0..4_u8, any::<bool>(), prop::option::weighted(0.2, 0..2_u8), prop::bool::weighted(0.2))
-        .prop_map(|(cpu, lands, tolerates, port, disk)| DaemonSpec { cpu, lands, tolerates, port, disk })
+    let cpu = prop_oneof![4 => 1..6_u32, 1 => 10..30_u32];
+    let gibibytes = prop_oneof![4 => Just(0_u8), 1 => 1..6_u8];
+    let (device, disk) = (prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    (cpu, 0..4_u8, any::<bool>(), prop::option::weighted(0.2, 0..2_u8), disk, device, gibibytes).prop_map(
+        |(cpu, lands, tolerates, port, disk, device, gibibytes)| DaemonSpec {
+            cpu,
+            lands,
+            tolerates,
+            port,
+            disk,
+            device,
+            gibibytes,
+        },
+    )
+}
+
+fn affinity_key() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => 0..2_u8, 1 => Just(3_u8)]
 }
 
 fn rule_spec() -> impl Strategy<Value = RuleSpec> {
@@ -164,14 +186,14 @@ fn rule_spec() -> impl Strategy<Value = RuleSpec> {
         1 => any::<bool>().prop_map(RuleSpec::Arch),
         1 => (0..3_u8).prop_map(RuleSpec::ZoneNotIn),
         1 => (0..3_u8).prop_map(RuleSpec::LargeOrZone),
-        1 => Just(RuleSpec::Team),
-        4 => (0..3_u8, 1..3_u8, 0..4_u8, prop::option::weighted(0.2, 2..4_u8), prop::bool::weighted(0.2),
+        1 => (0..3_u8).prop_map(RuleSpec::Team),
+        4 => (0..4_u8, 1..3_u8, 0..4_u8, prop::option::weighted(0.2, 2..4_u8), prop::bool::weighted(0.2),
               prop::bool::weighted(0.2))
             .prop_map(|(key, skew, target, min_domains, ignore_affinity, honor_taints)| RuleSpec::Spread {
                 key, skew, target, min_domains, ignore_affinity, honor_taints
             }),
-        2 => (0..2_u8, 0..4_u8).prop_map(|(key, target)| RuleSpec::Affinity { key, target }),
-        3 => (0..2_u8, 0..4_u8).prop_map(|(key, target)| RuleSpec::Anti { key, target }),
+        2 => (affinity_key(), 0..4_u8).prop_map(|(key, target)| RuleSpec::Affinity { key, target }),
+        3 => (affinity_key(), 0..4_u8).prop_map(|(key, target)| RuleSpec::Anti { key, target }),
         1 => (0..2_u8).prop_map(RuleSpec::Port),
         1 => (0..3_u8).prop_map(RuleSpec::Volume),
         1 => (1..3_u8).prop_map(RuleSpec::Disks),
@@ -185,19 +207,23 @@ fn work_spec() -> impl Strategy<Value = WorkSpec> {
 }
 
 fn node_spec() -> impl Strategy<Value = NodeSpec> {
-    let pods = (0..4_u8, 1..4_u32, prop::option::weighted(0.2, (0..2_u8, 0..3_u8)));
+    let pods = (0..4_u8, 1..4_u32, prop::option::weighted(0.2, (affinity_key(), 0..3_u8)));
     let state = prop_oneof![4 => Just(0_u8), 1 => 1..5_u8];
     let volumes = prop::option::weighted(0.3, 0..3_i32);
-    (state, 1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), volumes, prop::collection::vec(pods, 0..3))
-        .prop_map(|(state, cpu, zone, taint, pooled, volumes, bound)| NodeSpec {
+    let team = prop::option::weighted(0.3, any::<bool>());
+    let bound = prop::collection::vec(pods, 0..3);
+    (state, 1..=3_u32, 0..3_u8, prop::bool::weighted(0.2), any::<bool>(), team, volumes, bound).prop_map(
+        |(state, cpu, zone, taint, pooled, team, volumes, bound)| NodeSpec {
             state,
             cpu,
             zone,
             taint,
             pooled,
+            team,
             volumes,
             bound,
-        })
+        },
+    )
 }
 
 fn overlay_spec() -> impl Strategy<Value = OverlaySpec> {
@@ -230,7 +256,7 @@ fn taint() -> Value {
 }
 
 fn key(index: u8) -> &'static str {
-    [ZONE, HOSTNAME, CAPACITY_TYPE][usize::from(index)]
+    [ZONE, HOSTNAME, CAPACITY_TYPE, TEAM][usize::from(index)]
 }
 
 fn selector(target: u8) -> Value {
@@ -245,7 +271,7 @@ impl PoolSpec {
             2 => json!([{"key": CAPACITY_TYPE, "operator": "NotIn", "values": ["spot"]}]),
             3 => json!([{"key": "karpenter.k8s.aws/instance-cpu", "operator": "Gte", "values": ["2"]}]),
             4 => json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]),
-            5 => json!([{"key": "example.com/team", "operator": "In", "values": ["x", "y"]}]),
+            5 => json!([{"key": TEAM, "operator": "In", "values": ["x", "y"]}]),
             6 => json!([{"key": "karpenter.k8s.aws/instance-cpu", "operator": "Lt", "values": ["4"]}]),
             7 => json!([{"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "DoesNotExist"}]),
             _ => json!([]),
@@ -274,7 +300,8 @@ impl WorkSpec {
                 RuleSpec::Zone(zone) => selects[ZONE] = json!(ZONES[usize::from(*zone)]),
                 RuleSpec::Spot(spot) => selects[CAPACITY_TYPE] = json!(if *spot { "spot" } else { "on-demand" }),
                 RuleSpec::Arch(arm) => selects["kubernetes.io/arch"] = json!(if *arm { "arm64" } else { "amd64" }),
-                RuleSpec::Team => selects["example.com/team"] = json!("x"),
+                RuleSpec::Team(2) => expressions.push(json!({"key": TEAM, "operator": "NotIn", "values": ["x"]})),
+                RuleSpec::Team(value) => selects[TEAM] = json!(["x", "y"][usize::from(*value)]),
                 RuleSpec::ZoneNotIn(zone) => {
                     expressions.push(json!({"key": ZONE, "operator": "NotIn", "values": [ZONES[usize::from(*zone)]]}))
                 }
@@ -465,6 +492,9 @@ impl Case {
             if spec.pooled {
                 labels["karpenter.sh/nodepool"] = json!("p0");
             }
+            if let Some(team) = spec.team {
+                labels[TEAM] = json!(if team { "x" } else { "y" });
+            }
             let taints = if spec.taint { json!({"taints": taint()}) } else { json!({}) };
             let cpu = spec.cpu.to_string();
             if spec.state > 0 {
@@ -507,7 +537,14 @@ impl Case {
             }
         }
         for (index, spec) in self.daemons.iter().enumerate() {
-            let container = json!({"name": "main", "resources": {"requests": {"cpu": format!("{}m", spec.cpu * 100)}},
+            let mut requests = json!({"cpu": format!("{}m", spec.cpu * 100)});
+            if spec.device {
+                requests[DEVICE] = json!("1");
+            }
+            if spec.gibibytes > 0 {
+                requests["memory"] = json!(format!("{}Gi", spec.gibibytes));
+            }
+            let container = json!({"name": "main", "resources": {"requests": requests},
                 "ports": spec.port.map(|port| json!([{"containerPort": 80, "hostPort": 8000 + u32::from(port)}]))});
             let mut pod = json!({"containers": [container]});
             match spec.lands {

@@ -45,6 +45,12 @@ pub(crate) fn pod_spec(spec: &PodSpec, path: &Path<'_>) -> Checked {
         requirements(resources, Holder::Pod, &path.key("resources"))?;
     }
     amounts(spec.overhead.as_ref(), &path.key("overhead"))?;
+    if let Some(system) = &spec.os
+        && !["linux", "windows"].contains(&system.name.as_str())
+    {
+        let path = path.key("os");
+        return path.key("name").fail(format!("{:?} is not one of linux and windows", system.name));
+    }
     for (key, value) in spec.node_selector.iter().flatten() {
         let path = path.key("nodeSelector");
         label_key(key, &path)?;

@@ -29,6 +29,12 @@ pub(crate) fn volume(object: &PersistentVolume) -> Checked {
 
 /// Checks a class of volumes.
 pub(crate) fn storage_class(object: &StorageClass) -> Checked {
+    if let Some(mode) = object.volume_binding_mode.as_deref()
+        && !["Immediate", "WaitForFirstConsumer"].contains(&mode)
+    {
+        let field = Path::ROOT.key("volumeBindingMode");
+        return field.fail(format!("{mode:?} is not one of Immediate and WaitForFirstConsumer"));
+    }
     let list = Path::ROOT.key("allowedTopologies");
     for (index, term) in object.allowed_topologies.iter().flatten().enumerate() {
         let path = list.index(index);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalog::InstanceType;
 use crate::kubernetes::requirements::Requirement;
 use crate::kubernetes::taints;
-use crate::problem::build::{Form, Model, Variant, label};
+use crate::problem::build::{Form, Model, OS, Variant, label};
 
 /// Values of a label that are listed.
 const FEW: usize = 8;
@@ -58,6 +58,7 @@ fn reason(model: &Model, variant: &Variant) -> String {
     if let Some(alone) = requirements.iter().find(|one| allowed(&[**one]).is_none()) {
         let wanted = alone.values.first().map_or("", String::as_str);
         let fix = match values(model, variant, &alone.key, wanted) {
+            Some(values) if alone.key == OS => format!("there is {values}; give offerings of others with --catalog"),
             Some(values) => format!("change it (there is {values})"),
             None => "no offering has that label; take it out".to_owned(),
         };

@@ -3,12 +3,13 @@
 mod barren;
 mod size;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalog::InstanceType;
 use crate::kubernetes::quantity::describe;
 use crate::kubernetes::requirements::Requirement;
 use crate::kubernetes::taints;
-use crate::problem::build::{Built, Draft, Form, Host, Model, Owned};
+use crate::problem::build::{Built, Draft, Form, Host, Model, OS, Owned, label};
 use crate::problem::{BinSource, Problem, Solution};
 
 /// Why no bin admits a shape.
@@ -49,14 +50,27 @@ fn labels(model: &Model, form: &Form) -> Option<String> {
         if let [term] = conjunct.as_slice()
             && let Some(alone) = term.iter().find(|one| !satisfied(one))
         {
-            return Some(format!(
+            return Some(other_system(model, alone).unwrap_or_else(|| format!(
                 "node selector {} matches no pool; add the label to a pool's template, or widen the pool's requirements",
                 alone.describe()
-            ));
+            )));
         }
     }
     let all: Vec<_> = requirements.map(|requirements| requirements.describe()).collect();
     Some(format!("no offering of any pool satisfies its node selector and affinity at once: {}", all.join(" and ")))
+}
+
+/// An operating system is asked for that no machine of the catalogue has.
+fn other_system(model: &Model, one: &Requirement) -> Option<String> {
+    let none = BTreeMap::new();
+    let known = |instance: &InstanceType| one.matches(label(model.catalog, &none, instance, None, OS));
+    if one.key != OS || model.catalog.instance_types.iter().any(known) {
+        return None;
+    }
+    Some(format!(
+        "no offering of the catalogue has {}; let it run on another system, or give offerings that do with --catalog",
+        one.describe()
+    ))
 }
 
 /// All pools with the labels are tainted.

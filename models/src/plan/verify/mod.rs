@@ -14,6 +14,7 @@ mod kubelet;
 mod matching;
 mod node_rules;
 mod offerings;
+mod open_labels;
 mod overlays;
 mod pool_rules;
 mod profile;

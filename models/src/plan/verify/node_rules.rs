@@ -27,6 +27,10 @@ fn admission(state: &State, machine: &Machine, findings: &mut Findings) {
                 format!("node selector or affinity of {} does not match", profile.name),
             );
         }
+        if !profile.runs_on(&machine.labels) {
+            let message = format!("{} is for Windows, which the node does not run", profile.name);
+            findings.add(Rule::NodeAffinity, machine.name, message);
+        }
         if let Some(taint) = untolerated(profile.tolerations(), machine.taints) {
             findings.add(
                 Rule::Taints,

@@ -173,9 +173,18 @@ impl<'a> Profile<'a> {
         })
     }
 
-    /// Whether labels, taints and volumes allow the node.
+    /// Whether the kubelet of the node runs it: no other system than Windows has what a pod for Windows is made of.
+    pub(super) fn runs_on(&self, labels: &Labels) -> bool {
+        let windows = self.spec.os.as_ref().is_some_and(|system| system.name == "windows");
+        !windows || labels.get("kubernetes.io/os") == Some("windows")
+    }
+
+    /// Whether labels, operating system, taints and volumes allow the node.
     pub(super) fn admitted(&self, labels: &Labels, taints: &[k8s_openapi::api::core::v1::Taint]) -> bool {
-        self.likes(labels) && untolerated(self.tolerations(), taints).is_none() && self.reaches(labels)
+        self.likes(labels)
+            && self.runs_on(labels)
+            && untolerated(self.tolerations(), taints).is_none()
+            && self.reaches(labels)
     }
 }
 

@@ -17,6 +17,7 @@ use super::matching::{HOSTNAME, Labels, untolerated};
 use super::pool_rules::{Usage, has_room, usage_before};
 use super::profile::{Profile, Spread};
 use super::state::{Machine, State};
+use super::world::Offer;
 
 /// One constraint of one profile, counted.
 #[derive(Debug)]
@@ -108,16 +109,21 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread, usage:
         .filter_map(|machine| machine.labels.get(&constraint.key))
         .collect();
     if constraint.key != HOSTNAME && !state.is_closed() {
+        let weight = |offer: &Offer| state.world.pools[offer.pool].weight;
         let weights = state.world.pools.iter().map(|pool| pool.weight);
         let alike = state.world.options.ignore_weights || weights.clone().min() == weights.max();
-        let heaviest = if alike { None } else { state.heaviest(profile) };
-        for offer in state.offers() {
-            let used = heaviest.is_none_or(|weight| state.world.pools[offer.pool].weight == weight);
-            if used
-                && let Some(domain) = offer.labels.get(&constraint.key)
-                && !domains.contains(domain)
+        // Nodes that lack one of its keys are closed to the pod, and don't count.
+        let could = |offer: &&Offer| {
+            profile.spreads.iter().all(|spread| offer.labels.get(&spread.key).is_some())
                 && state.world.fits_alone(profile, offer)
                 && has_room(state, offer, usage)
+        };
+        let heaviest = if alike { None } else { state.offers().iter().filter(could).map(weight).max() };
+        for offer in state.offers() {
+            if heaviest.is_none_or(|heaviest| weight(offer) == heaviest)
+                && let Some(domain) = offer.labels.get(&constraint.key)
+                && !domains.contains(domain)
+                && could(&offer)
             {
                 domains.insert(domain);
             }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Taint;
 use super::amounts::Amounts;
 use super::broken::{Findings, Rule};
 use super::matching::{HOSTNAME, Labels};
-use super::profile::{HostPort, Identity, Profile};
+use super::profile::{HostPort, Identity};
 use super::volumes::Attachments;
 use super::world::{Offer, Overhead, World};
 use super::{account, offerings};
@@ -137,7 +137,7 @@ impl<'a> State<'a> {
         for node in world.existing.iter().filter(|node| !node.leaving) {
             let labels = Labels { name: node.name, offering: None, base: node.labels() };
             let Overhead { amounts: mut taken, mut ports, mut volumes } =
-                world.daemons_on(&labels, node.taints(), node.served());
+                world.daemons_on(&labels, node.taints(), node.served(), &node.kind);
             for &bound in node.bound() {
                 taken.add(&world.profiles[bound].requests, 1);
                 ports.extend(world.profiles[bound].ports.iter().cloned());
@@ -244,12 +244,6 @@ impl<'a> State<'a> {
     /// Whether no node will come: the plan buys none and leaves no pod over for which one could be bought later.
     pub(super) fn is_closed(&self) -> bool {
         self.plan.nodes.is_empty() && self.plan.unschedulable.is_empty()
-    }
-
-    /// Weight of the heaviest pool that could open a node for the pod.
-    pub(super) fn heaviest(&self, profile: &Profile) -> Option<i32> {
-        let fitting = self.offers().iter().filter(|offer| self.world.fits_alone(profile, offer));
-        fitting.map(|offer| self.world.pools[offer.pool].weight).max()
     }
 
     /// Every node that could be opened, pool by pool.

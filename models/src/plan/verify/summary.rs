@@ -3,7 +3,7 @@
 use super::broken::{Findings, Rule};
 use crate::kubernetes::Snapshot;
 use crate::plan::types::Plan;
-use crate::solver::Status;
+use crate::status::Status;
 
 /// Two sums of money that differ by less than this part of them are the same.
 const TOLERANCE: f64 = 1e-6;

@@ -1,13 +1,14 @@
 //! What can be bought: which offerings a pool allows, and what a node of one gives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, PodSpec, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::api::storage::v1::CSINode;
 
 use super::amounts::{Amounts, CPU, MEMORY, PODS, Table, read, read_map};
 use super::kubelet::Settings;
 use super::matching::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Labels, NODE_POOL, OfferingLabels, ZONE, obeys};
+use super::open_labels::{Wishes, choices};
 use super::volumes::EBS;
 use crate::catalog::{Catalog, InstanceType, Offering};
 use crate::kubernetes::{NodePool, NodeSelectorRequirementWithMinValues};
@@ -76,28 +77,6 @@ impl Kind {
     }
 }
 
-/// Values that pods ask for, by label key.
-pub(super) type Asked = BTreeMap<String, BTreeSet<String>>;
-
-/// What pods ask of labels in node selectors and required node affinity.
-pub(super) fn asked<'s>(specs: impl Iterator<Item = &'s PodSpec>) -> Asked {
-    let mut asked = Asked::new();
-    for spec in specs {
-        for (key, value) in spec.node_selector.iter().flatten() {
-            asked.entry(key.clone()).or_default().insert(value.clone());
-        }
-        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
-        for term in required.into_iter().flat_map(|required| &required.node_selector_terms) {
-            for expression in term.match_expressions.iter().flatten() {
-                let values = expression.values.iter().flatten().cloned();
-                asked.entry(expression.key.clone()).or_default().extend(values);
-            }
-        }
-    }
-    asked
-}
-
 /// A pool, ready to judge by, with one choice of values for the labels of its own that it leaves open: the nodes of a
 /// pool that requires `team In (x, y)` bear one of the two, whichever their pods ask for.
 #[derive(Clone, Debug)]
@@ -139,49 +118,6 @@ fn is_well_known(key: &str, catalog: &Catalog) -> bool {
     }) || catalog.instance_types.iter().any(|instance| instance.labels.contains_key(key))
 }
 
-/// The most choices of open labels that are looked at.
-const MOST_CHOICES: usize = 256;
-
-/// The labels of a pool's nodes, once for each choice of values for keys that it requires and no offering bears.
-fn open_labels(
-    requirements: &[NodeSelectorRequirementWithMinValues],
-    labels: BTreeMap<String, String>,
-    catalog: &Catalog,
-    asked: &Asked,
-) -> Vec<BTreeMap<String, String>> {
-    let keys: BTreeSet<&str> = requirements
-        .iter()
-        .map(|requirement| requirement.key.as_str())
-        .filter(|key| !labels.contains_key(*key) && !is_well_known(key, catalog))
-        .collect();
-    let mut choices = vec![labels];
-    for key in keys {
-        let of_key = || requirements.iter().filter(|requirement| requirement.key == key);
-        let allowed = |value: &&String| {
-            of_key().all(|it| obeys(Some(value.as_str()), &it.operator, it.values.as_deref().unwrap_or_default()))
-        };
-        let mut values: BTreeSet<&String> = asked.get(key).into_iter().flatten().filter(allowed).collect();
-        let listed = of_key().filter(|it| it.operator == "In").flat_map(|it| it.values.iter().flatten());
-        // One that nobody asks for, for those who avoid the others.
-        let spare = listed.filter(allowed).find(|value| !values.contains(value));
-        values.extend(spare);
-        if !values.is_empty() {
-            choices = choices
-                .iter()
-                .flat_map(|labels| {
-                    values.iter().map(move |value| {
-                        let mut labels = labels.clone();
-                        labels.insert(key.to_owned(), (*value).clone());
-                        labels
-                    })
-                })
-                .take(MOST_CHOICES)
-                .collect();
-        }
-    }
-    choices
-}
-
 impl<'a> Pool<'a> {
     /// Reads one, once for each choice of its open labels, to stand at `first` and after; the error says what can't be
     /// read.
@@ -189,7 +125,7 @@ impl<'a> Pool<'a> {
         table: &mut Table,
         pool: &'a NodePool,
         catalog: &Catalog,
-        asked: &Asked,
+        wishes: &Wishes,
         first: usize,
     ) -> Result<Vec<Self>, String> {
         let name = pool.metadata.name.as_deref().unwrap_or_default();
@@ -207,7 +143,9 @@ impl<'a> Pool<'a> {
         let amounts = limits.iter().filter(|(name, _)| *name != "nodes");
         let columns = amounts.map(|(name, most)| Ok((table.column(name), read(name, &most.0)?)));
         let columns = columns.collect::<Result<Vec<_>, String>>()?;
-        let choices = open_labels(&template.spec.requirements, labels, catalog, asked);
+        let requirements = &template.spec.requirements;
+        let is_open = |key: &str| !labels.contains_key(key) && !is_well_known(key, catalog);
+        let choices = choices(name, &labels, requirements, is_open, wishes);
         let one = |labels| Pool {
             first,
             is_static: pool.spec.replicas.is_some(),
@@ -215,7 +153,7 @@ impl<'a> Pool<'a> {
             weight: pool.spec.weight.unwrap_or(0),
             taints: template.spec.taints.as_deref().unwrap_or_default(),
             labels,
-            requirements: &template.spec.requirements,
+            requirements,
             class: template.spec.node_class_ref.as_ref().map_or("", |class| &class.name),
             limits: columns.clone(),
             most_nodes,

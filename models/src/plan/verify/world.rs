@@ -9,9 +9,10 @@ use super::amounts::{Amounts, Table};
 use super::broken::{Findings, Rule};
 use super::kubelet::Settings;
 use super::matching::{Labels, NODE_POOL};
+use super::open_labels::Wishes;
 use super::overlays::Overlays;
 use super::profile::{HostPort, Identity, Profile};
-use super::supply::{Kind, Pool, asked, existing};
+use super::supply::{Kind, Pool, existing};
 use super::volumes::{Attachments, Volumes};
 use super::{VerifyOptions, claims, matching};
 use crate::catalog::{Catalog, Offering};
@@ -166,13 +167,13 @@ impl<'a> World<'a> {
         };
         let mut pools = Vec::new();
         let daemon_specs = snapshot.daemon_sets.iter().filter_map(|daemon| daemon.spec.template.spec.as_ref());
-        let mut asked = asked(snapshot.pending.iter().map(|group| group.spec.as_ref()).chain(daemon_specs));
-        // A plan may choose a value for the sake of a preference.
-        for (key, value) in plan.nodes.iter().flat_map(|node| &node.labels) {
-            asked.entry(key.clone()).or_default().insert(value.clone());
-        }
+        let wishes = Wishes::new(
+            snapshot.pending.iter().map(|group| group.spec.as_ref()).chain(daemon_specs),
+            snapshot.bound.iter().filter(|pod| !is_gone(pod)).filter_map(|pod| pod.spec.as_ref()),
+            plan.nodes.iter().map(|node| (node.node_pool.as_str(), &node.labels)),
+        );
         for pool in &snapshot.node_pools {
-            match Pool::read(&mut table, pool, catalog, &asked, pools.len()) {
+            match Pool::read(&mut table, pool, catalog, &wishes, pools.len()) {
                 Ok(choices) => pools.extend(choices),
                 Err(message) => note(pool.metadata.name.as_deref().unwrap_or_default(), message),
             }
@@ -334,14 +335,24 @@ impl<'a> World<'a> {
             .is_none_or(|allowed| allowed.iter().any(|capacity| capacity == capacity_type))
     }
 
-    /// What the daemons that land on a node take; without those that are there already.
-    pub(super) fn daemons_on(&self, labels: &Labels, taints: &[Taint], served: &BTreeSet<String>) -> Overhead {
+    /// What the daemons that land on a node take; without those that are there already. One for which the node has no room
+    /// even when nothing runs on it waits for ever and takes nothing: the DaemonSet controller makes its pod all the same,
+    /// but kube-scheduler never binds it.
+    pub(super) fn daemons_on(
+        &self,
+        labels: &Labels,
+        taints: &[Taint],
+        served: &BTreeSet<String>,
+        kind: &Kind,
+    ) -> Overhead {
         let mut overhead = Overhead::default();
         for (daemon, tolerations) in &self.daemons {
             if !served.contains(&daemon.name)
                 && daemon.likes(labels)
+                && daemon.runs_on(labels)
                 && daemon.reaches(labels)
                 && matching::untolerated(tolerations, taints).is_none()
+                && has_room(kind, daemon)
             {
                 overhead.amounts.add(&daemon.requests, 1);
                 overhead.ports.extend(daemon.ports.iter().cloned());
@@ -362,7 +373,7 @@ impl<'a> World<'a> {
         let instance = &self.catalog.instance_types[kind];
         let labels = self.pools[pool].node_labels(self.catalog, instance, offering, name.unwrap_or(NAMELESS));
         let Overhead { amounts: overhead, ports, volumes } =
-            self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new());
+            self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new(), self.gives(pool, kind));
         let mut room = self.gives(pool, kind).allocatable.clone();
         room.add(&overhead, -1);
         let price = self.overlays.price(self.pools[pool].first, kind, offering);
@@ -403,6 +414,13 @@ impl<'a> World<'a> {
                 self.attaches(offer, &[profile], &volumes)
             })
     }
+}
+
+/// Whether a node on which nothing runs has room for a pod.
+fn has_room(kind: &Kind, pod: &Profile) -> bool {
+    let mut volumes = Attachments::default();
+    volumes.add(pod, 1);
+    pod.requests.exceeds(&kind.allocatable).is_none() && volumes.exceed(&kind.volumes, std::iter::once(pod)).is_none()
 }
 
 static EMPTY: BTreeMap<String, String> = BTreeMap::new();

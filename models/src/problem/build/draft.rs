@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use fixedbitset::FixedBitSet;
 use ndarray::Array2;
 
-use super::model::{Domains, Model, Part, Proto};
+use super::model::{Domains, Model, Part};
+use super::protos::{Admitted, Proto};
 use super::{Built, CAPACITY_TYPE, Form, Owned, PodRef, ZONE};
 use crate::problem::types::{Bin, BinSource, Problem, Rules, Shape, ShapeSet, Topology, Unit};
 use crate::{plan::reasons, rules};
@@ -60,17 +61,18 @@ impl<'a> Draft<'a> {
             existing_only,
             by_node: Vec::new(),
         };
+        let mut admitted = Admitted::default();
         for (index, proto) in model.protos.iter().enumerate() {
             if existing_only && proto.weight.is_some() {
                 continue;
             }
+            let forms = draft.parts.iter().map(|part| &model.forms[part.form]);
             let mut admits = FixedBitSet::with_capacity(shapes);
-            for (shape, part) in draft.parts.iter().enumerate() {
+            admits.extend(admitted.by(proto, forms).iter().copied().filter(|shape| {
+                let part = &draft.parts[*shape];
                 let allowed = proto.weight.is_none() || proto.weight == part.weight;
-                if allowed && proto.holds(&model.forms[part.form]) {
-                    admits.insert(shape);
-                }
-            }
+                allowed && proto.fits(&model.forms[part.form])
+            }));
             if !admits.is_clear() {
                 draft.protos.push(index);
                 let max_count = matches!(proto.source, BinSource::Existing(_)).then_some(1);

@@ -63,7 +63,7 @@ impl Places<'_> {
             return true;
         }
         let mut pools: BTreeMap<usize, (bool, Vec<BTreeSet<&str>>)> = BTreeMap::new();
-        for host in self.market.hosts.iter().filter(|host| self.market.holds(host, form)) {
+        for host in self.market.holding(form) {
             let variant = &self.market.variants[host.variant as usize];
             let asks = &variant.least_values;
             let (affordable, seen) =
@@ -83,8 +83,7 @@ impl Places<'_> {
 
     /// Values of a key on nodes that can be opened for the form, and on those that are there.
     fn domains(&self, form: &Form, key: &str) -> usize {
-        let hosts = self.market.hosts.iter().filter(|host| self.market.holds(host, form));
-        let values = hosts.filter_map(|host| self.market.label(self.catalog, host, key));
+        let values = self.market.holding(form).filter_map(|host| self.market.label(self.catalog, host, key));
         values.chain(self.standing.iter().filter_map(|node| node.label(key))).collect::<BTreeSet<&str>>().len()
     }
 }

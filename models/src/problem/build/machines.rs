@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::BuildError;
-use super::market::{HOSTNAME, INSTANCE_TYPE, kubelet};
+use super::market::{HOSTNAME, INSTANCE_TYPE};
+use super::variants::kubelet;
 use crate::catalog::{Catalog, volume_limit};
 use crate::kubernetes::quantity::{Resources, resources};
 use crate::kubernetes::requirements::current_key;
@@ -22,6 +23,10 @@ const PASSING: [&str; 4] = [
     "node.cloudprovider.kubernetes.io/uninitialized",
     "karpenter.sh/unregistered",
 ];
+
+/// The taint of a cordoned node; kube-scheduler lets those pods onto it that tolerate it, whether or not it is there yet
+/// (the `NodeUnschedulable` plugin).
+const CORDONED: &str = "node.kubernetes.io/unschedulable";
 
 /// A machine, before the pods on it are counted.
 #[derive(Debug)]
@@ -119,8 +124,11 @@ fn of_node(
         });
         ready = true;
     }
-    let cordoned = spec.is_some_and(|spec| spec.unschedulable.unwrap_or(false));
-    let usable = ready && !cordoned && !leaving;
+    if spec.is_some_and(|spec| spec.unschedulable.unwrap_or(false)) && !taints.iter().any(|taint| taint.key == CORDONED)
+    {
+        taints.push(Taint { key: CORDONED.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() });
+    }
+    let usable = ready && !leaving;
     Ok(Machine { name, labels, taints, capacity, allocatable, ebs_volumes, usable, leaving })
 }
 

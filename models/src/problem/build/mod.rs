@@ -5,16 +5,21 @@
 //! evaluated once for each distinct question, not once a pod and offering.
 
 mod attachments;
+mod daemons;
 mod draft;
 mod forms;
 mod machines;
 mod market;
 mod model;
+mod open_labels;
 mod overlays;
 mod pools;
 mod preferences;
+mod protos;
 mod reading;
+mod sale;
 mod standing;
+mod variants;
 
 use std::collections::BTreeSet;
 
@@ -22,13 +27,15 @@ use thiserror::Error;
 
 pub(crate) use draft::Draft;
 pub(crate) use forms::Form;
-pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, Variant, ZONE, label};
-pub(crate) use model::{Counted, Proto};
+pub(crate) use market::{CAPACITY_TYPE, HOSTNAME, Host, OS, ZONE, label};
+pub(crate) use model::Counted;
 pub use model::{Model, Part};
 pub use overlays::{Overlaid, OverlayFault, overlaid};
 pub use pools::check_pool;
 pub use preferences::Preference;
+pub(crate) use protos::Proto;
 pub(crate) use reading::Owned;
+pub(crate) use variants::Variant;
 
 use super::types::Problem;
 use crate::catalog::Catalog;

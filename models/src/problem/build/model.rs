@@ -1,6 +1,6 @@
 //! All that is known before shapes and bins are numbered; problems are assembled from it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use fixedbitset::FixedBitSet;
 
@@ -9,6 +9,7 @@ use super::draft::Draft;
 use super::forms::{Form, Places, Refused, forms};
 use super::market::{HOSTNAME, Host, Market, market};
 use super::preferences::Preference;
+use super::protos::{Admitted, Proto};
 use super::reading::{Owned, Reading, read};
 use super::standing::{Standing, standing};
 use super::{BuildError, Built, Options, PodRef, pools};
@@ -16,27 +17,6 @@ use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
 use crate::kubernetes::quantity::Resources;
 use crate::problem::BinSource;
-
-/// A bin before it is numbered.
-#[derive(Debug)]
-pub(crate) struct Proto {
-    pub source: BinSource,
-    pub price: i64,
-    pub room: Vec<i64>,
-    /// Admissions that it grants.
-    pub admits: FixedBitSet,
-    /// Label requirements that hold on it, and toleration lists that its taints let in.
-    pub matching: FixedBitSet,
-    pub tolerated: FixedBitSet,
-    /// Its domain by topology.
-    pub domains: Vec<Option<u16>>,
-    /// Its pool's weight; `None` for a node that is there.
-    pub weight: Option<i32>,
-    /// What a node of it takes of [`Model::budgets`].
-    pub takes: Vec<(usize, i64)>,
-    /// Its pool, if that asks for flexibility.
-    pub flexible: Option<usize>,
-}
 
 /// A label key by which rules divide nodes, with the values that occur.
 #[derive(Debug)]
@@ -108,6 +88,8 @@ pub struct Model<'a> {
     pub(crate) budgets: Vec<PoolBudget>,
     /// Bins for sale that are not dominated, then nodes that are there.
     pub(crate) protos: Vec<Proto>,
+    /// By form: weights of the pools that can hold a unit of it.
+    weights: Vec<BTreeSet<i32>>,
 }
 
 impl<'a> Model<'a> {
@@ -143,9 +125,11 @@ impl<'a> Model<'a> {
             topologies: Vec::new(),
             budgets,
             protos: Vec::new(),
+            weights: Vec::new(),
         };
         model.topologies = model.find_topologies(options.existing_only);
         model.protos = model.find_protos(options.existing_only);
+        model.weights = model.find_weights();
         Ok(model)
     }
 
@@ -223,15 +207,19 @@ impl<'a> Model<'a> {
     }
 
     /// Weights of the pools that can hold a unit of the form, ascending.
-    pub(crate) fn weights(&self, form: usize) -> BTreeSet<i32> {
-        let form = &self.forms[form];
-        let mut weights = BTreeSet::new();
+    pub(crate) fn weights(&self, form: usize) -> &BTreeSet<i32> {
+        &self.weights[form]
+    }
+
+    fn find_weights(&self) -> Vec<BTreeSet<i32>> {
+        let mut weights = vec![BTreeSet::new(); self.forms.len()];
+        let mut admitted = Admitted::default();
         for proto in &self.protos {
-            if let Some(weight) = proto.weight
-                && !weights.contains(&weight)
-                && proto.holds(form)
-            {
-                weights.insert(weight);
+            let Some(weight) = proto.weight else { continue };
+            for &form in admitted.by(proto, self.forms.iter()) {
+                if !weights[form].contains(&weight) && proto.fits(&self.forms[form]) {
+                    weights[form].insert(weight);
+                }
             }
         }
         weights
@@ -300,7 +288,7 @@ impl<'a> Model<'a> {
             .map(|key| {
                 let mut values: BTreeSet<&str> = self.standing.iter().filter_map(|node| node.label(key)).collect();
                 if !existing_only {
-                    values.extend(self.market.hosts.iter().filter_map(|host| self.host_label(host, key)));
+                    values.extend(self.market.values(self.catalog, key));
                 }
                 let values = values.into_iter().map(str::to_owned).collect();
                 Domains { key: key.to_owned(), values, counted: None }
@@ -339,7 +327,7 @@ impl<'a> Model<'a> {
 
     /// Adds a topology for each spread that does not count all nodes of a domain alike: some of those it counts, or of
     /// those whose presence it counts, can stand where it does not look.
-    fn tell_counted_apart(&mut self, protos: &mut [Proto]) {
+    pub(super) fn tell_counted_apart(&mut self, protos: &mut [Proto]) {
         let mut own: BTreeSet<(usize, Counted)> = BTreeSet::new();
         let distinct: BTreeSet<&Owned> = self.reading.profiles.iter().flat_map(|profile| &profile.owned).collect();
         for owned in distinct {
@@ -390,151 +378,6 @@ impl<'a> Model<'a> {
             self.topologies.push(domains);
         }
     }
-
-    fn domains<'b>(
-        &'b self,
-        index: &[HashMap<&str, u16>],
-        lookup: impl Fn(&str) -> Option<&'b str>,
-    ) -> Vec<Option<u16>> {
-        self.topologies
-            .iter()
-            .zip(index)
-            .map(|(Domains { key, .. }, values)| lookup(key).and_then(|value| values.get(value).copied()))
-            .collect()
-    }
-
-    fn find_protos(&mut self, existing_only: bool) -> Vec<Proto> {
-        let values: Vec<HashMap<&str, u16>> = self
-            .topologies
-            .iter()
-            .map(|domains| {
-                domains.values.iter().enumerate().map(|(index, value)| (value.as_str(), index as u16)).collect()
-            })
-            .collect();
-        let mut protos = Vec::new();
-        if !existing_only {
-            // Of offerings alike but for price and place, the cheapest; on ties the first by zone.
-            let mut cheapest: HashMap<(u32, u32, Vec<Option<u16>>), usize> = HashMap::new();
-            let place = |index: usize| {
-                let host = &self.market.hosts[index];
-                let offering = &self.catalog.instance_types[host.instance as usize].offerings[host.offering as usize];
-                (host.price, &offering.zone, &offering.capacity_type)
-            };
-            for (index, host) in self.market.hosts.iter().enumerate() {
-                let domains = self.domains(&values, |key| self.host_label(host, key));
-                let entry = cheapest.entry((host.kind, host.class, domains)).or_insert(index);
-                if place(index) < place(*entry) {
-                    *entry = index;
-                }
-            }
-            let mut order: Vec<(Vec<Option<u16>>, usize)> =
-                cheapest.into_iter().map(|((_, _, domains), index)| (domains, index)).collect();
-            order.sort_by(|(_, left), (_, right)| {
-                let name = |index: usize| &self.catalog.instance_types[self.host(index).instance as usize].name;
-                place(*left).cmp(&place(*right)).then_with(|| name(*left).cmp(name(*right))).then(left.cmp(right))
-            });
-            protos = order.into_iter().map(|(domains, index)| self.proto(index, domains)).collect();
-        }
-        for (index, node) in self.standing.iter().enumerate().filter(|(_, node)| node.usable) {
-            protos.push(Proto {
-                source: BinSource::Existing(index),
-                price: 0,
-                room: node.room.clone(),
-                admits: node.admits.clone(),
-                matching: node.matching.clone(),
-                tolerated: node.tolerated.clone(),
-                domains: self.domains(&values, |key| node.label(key)),
-                weight: None,
-                takes: Vec::new(),
-                flexible: None,
-            });
-        }
-        drop(values);
-        self.tell_counted_apart(&mut protos);
-        let (standing, for_sale) = protos.into_iter().partition(|proto| proto.weight.is_none());
-        let mut protos = undominated(for_sale);
-        protos.extend::<Vec<Proto>>(standing);
-        protos
-    }
-
-    /// Whether a node of it stays within the limits of its pool, beside those that are there.
-    pub(crate) fn is_within_limits(&self, proto: &Proto) -> bool {
-        proto.takes.iter().all(|(index, amount)| *amount <= self.budgets[*index].left)
-    }
-
-    fn proto(&self, index: usize, domains: Vec<Option<u16>>) -> Proto {
-        let host = self.host(index);
-        let class = &self.market.classes[host.class as usize];
-        let variant = &self.market.variants[class.variant];
-        let kind = &self.market.kinds[host.kind as usize];
-        let takes = self
-            .budgets
-            .iter()
-            .enumerate()
-            .filter(|(_, budget)| budget.pool == variant.name)
-            .map(|(index, budget)| (index, taken_of(&budget.resource, &kind.capacity)))
-            .filter(|(index, amount)| *amount > 0 || self.budgets[*index].left < 0)
-            .collect();
-        let asks = self.snapshot.node_pools[variant.pool].spec.template.spec.requirements.iter();
-        Proto {
-            source: BinSource::Offering(index),
-            price: host.price,
-            room: kind.room.clone(),
-            admits: class.admits.clone(),
-            matching: class.labels.clone(),
-            tolerated: self.market.tolerated[class.variant].clone(),
-            domains,
-            weight: Some(variant.weight),
-            takes,
-            flexible: asks.map(|one| one.min_values.unwrap_or(0)).any(|least| least > 0).then_some(variant.pool),
-        }
-    }
-}
-
-impl Proto {
-    /// Whether it admits a form and holds one unit of it.
-    pub fn holds(&self, form: &Form) -> bool {
-        form.demand.iter().zip(&self.room).all(|(need, room)| need <= room)
-            && form.admissions.iter().all(|one| self.admits.contains(*one))
-    }
-
-    /// Whether it admits a form and holds one unit of it, whatever the form prefers.
-    pub fn could_hold(&self, form: &Form) -> bool {
-        form.demand.iter().zip(&self.room).all(|(need, room)| need <= room)
-            && form.required.iter().all(|one| self.admits.contains(*one))
-    }
-
-    /// No dearer (by order), no smaller, admitting no less, in the same domains, taking no more of any budget.
-    fn dominates(&self, other: &Proto) -> bool {
-        self.weight == other.weight
-            && self.flexible == other.flexible
-            && self.room.iter().zip(&other.room).all(|(own, room)| own >= room)
-            && other.admits.is_subset(&self.admits)
-            && self
-                .takes
-                .iter()
-                .all(|(budget, amount)| other.takes.iter().any(|(same, more)| same == budget && more >= amount))
-    }
-}
-
-/// Drops what is dominated; the input is sorted by price.
-fn undominated(protos: Vec<Proto>) -> Vec<Proto> {
-    let mut kept: Vec<Proto> = Vec::new();
-    let mut by_domains: BTreeMap<Vec<Option<u16>>, Vec<usize>> = BTreeMap::new();
-    let mut sorted = protos;
-    // At one price the larger first, so that it stands for the smaller.
-    sorted.sort_by(|left, right| left.price.cmp(&right.price).then_with(|| right.room.cmp(&left.room)));
-    for proto in sorted {
-        if proto.room.iter().any(|room| *room < 0) || proto.admits.is_clear() {
-            continue;
-        }
-        let rivals = by_domains.entry(proto.domains.clone()).or_default();
-        if !rivals.iter().any(|rival| kept[*rival].dominates(&proto)) {
-            rivals.push(kept.len());
-            kept.push(proto);
-        }
-    }
-    kept
 }
 
 /// What the limits of all pools leave beside the nodes that are there.
@@ -543,19 +386,20 @@ fn find_budgets(snapshot: &Snapshot, standing: &[Standing]) -> Result<Vec<PoolBu
     for pool in &snapshot.node_pools {
         let name = pool.metadata.name.clone().unwrap_or_default();
         for (resource, stated) in pools::limits(pool)? {
-            let used: i64 = standing
+            let used = standing
                 .iter()
                 .filter(|node| node.pool() == Some(&name))
                 .map(|node| taken_of(&resource, &node.capacity))
-                .sum();
-            budgets.push(PoolBudget { pool: name.clone(), resource, stated, left: stated - used });
+                .fold(0, i64::saturating_add);
+            let left = stated.saturating_sub(used);
+            budgets.push(PoolBudget { pool: name.clone(), resource, stated, left });
         }
     }
     Ok(budgets)
 }
 
 /// What a node of some capacity takes of a limit.
-fn taken_of(resource: &str, capacity: &Resources) -> i64 {
+pub(super) fn taken_of(resource: &str, capacity: &Resources) -> i64 {
     if resource == "nodes" { 1 } else { capacity.get(resource).copied().unwrap_or(0) }
 }
 

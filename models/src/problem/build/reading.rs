@@ -7,13 +7,16 @@ use indexmap::IndexSet;
 use k8s_openapi::api::core::v1::{PodAffinityTerm, PodSpec, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::market::OS;
 use super::model::Counted;
 use super::preferences::{Preference, SPREAD_LEVEL, Wishes, avoid_taints};
 use super::{BuildError, Options};
 use crate::kubernetes::ports::{HostPort, host_ports};
 use crate::kubernetes::quantity::Resources;
 use crate::kubernetes::requests::pod_requests;
-use crate::kubernetes::requirements::{NodeRequirements, Operator, RequirementError, Selector, current_key, read_term};
+use crate::kubernetes::requirements::{
+    NodeRequirements, Operator, Requirement, RequirementError, Selector, current_key, read_term,
+};
 use crate::kubernetes::taints::{Tolerates, daemon_tolerations, tolerations, unloved};
 use crate::kubernetes::volumes::{ATTACHABLE, Volumes};
 use crate::kubernetes::{PodGroup, Snapshot};
@@ -178,7 +181,8 @@ pub(crate) fn read(snapshot: &Snapshot, options: &Options) -> Result<Reading, Bu
         let object = format!("DaemonSet {namespace}/{name}");
         let mut requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
         add_volumes(&mut requests, &reader.volumes.attached(&namespace, &name, spec));
-        let labels = node_requirements(spec).map_err(|error| BuildError::new(&object, error))?;
+        let mut labels = node_requirements(spec).map_err(|error| BuildError::new(&object, error))?;
+        require_system(spec, &mut labels);
         let tolerations =
             daemon_tolerations(spec.tolerations.as_deref().unwrap_or_default(), spec.host_network.unwrap_or(false));
         let daemon = Daemon {
@@ -317,6 +321,14 @@ pub(crate) fn node_requirements(spec: &PodSpec) -> Result<NodeRequirements, Requ
     Ok(requirements)
 }
 
+/// Windows nodes alone run a pod for Windows: kube-scheduler does not look at `spec.os`, but a kubelet of another system
+/// refuses the pod (<https://kubernetes.io/docs/concepts/workloads/pods/#pod-os>).
+fn require_system(spec: &PodSpec, requirements: &mut NodeRequirements) {
+    if spec.os.as_ref().is_some_and(|system| system.name == "windows") {
+        requirements.all_of.push(vec![vec![Requirement::equals(OS, "windows")]]);
+    }
+}
+
 struct Reader<'a> {
     volumes: Volumes<'a>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -339,8 +351,9 @@ impl Reader<'_> {
         let mut requests = pod_requests(spec).map_err(|error| BuildError::new(&object, error))?;
         add_volumes(&mut requests, &self.volumes.attached(&group.namespace, "", spec));
         let mut requirements = node_requirements(spec).map_err(failed)?;
-        // Spread counts nodes by selector and affinity, not by volumes or preferences.
+        // Spread counts nodes by selector and affinity, not by volumes, operating systems or preferences.
         let counted = self.reading.labels.insert_full(requirements.clone()).0;
+        require_system(spec, &mut requirements);
         let defect = self.volumes.require(&group.namespace, spec, &mut requirements).map_err(failed)?.err();
         let without_preferences = self.reading.labels.insert_full(requirements.clone()).0;
         let affinity = spec.affinity.clone().unwrap_or_default();

@@ -6,8 +6,9 @@ use fixedbitset::FixedBitSet;
 
 use super::BuildError;
 use super::attachments::Attachments;
+use super::daemons::{daemons_on, misfits};
 use super::machines::{Machine, machines};
-use super::market::{NODE_POOL, daemons_on, is_ebs};
+use super::market::{NODE_POOL, is_ebs};
 use super::reading::Reading;
 use crate::catalog::Catalog;
 use crate::kubernetes::Snapshot;
@@ -75,9 +76,15 @@ pub(crate) fn standing(
         let tolerated: FixedBitSet = (0..reading.tolerations.len())
             .filter(|index| untolerated(&taints, &reading.tolerations[*index]).is_none())
             .collect();
+        let volume_limit =
+            |column: &str| attachments.stated(&name, column).or_else(|| ebs_volumes.filter(|_| is_ebs(column)));
+        let misfits = misfits(reading, |resource| match resource.strip_prefix(ATTACHABLE) {
+            Some(_) => volume_limit(resource),
+            None => Some(allocatable.get(resource).copied().unwrap_or(0)),
+        });
         // Daemons that have yet to come keep their room.
         let coming: Vec<usize> = daemons_on(reading, &matching, &tolerated)
-            .ones()
+            .difference(&misfits)
             .filter(|index| {
                 let daemon = &reading.daemons[*index];
                 !pods.iter().any(|pod| {
@@ -100,9 +107,7 @@ pub(crate) fn standing(
                 if let Some(driver) = column.strip_prefix(ATTACHABLE) {
                     let there = volumes.iter().filter(|(of, _)| of == driver).count() as i64;
                     let coming = taken.iter().filter_map(|requests| requests.get(column)).sum::<i64>();
-                    let stated = attachments.stated(&name, column);
-                    let limit = stated.or_else(|| ebs_volumes.filter(|_| is_ebs(column)));
-                    return attachments.left(column, limit, there + coming).unwrap_or(0);
+                    return attachments.left(column, volume_limit(column), there + coming).unwrap_or(0);
                 }
                 let used: i64 = if column == "pods" {
                     taken.len() as i64

@@ -40,6 +40,8 @@ const STALLED: f64 = 0.01;
 /// Such rounds, one after the other, before pricing looks closer; and the first rounds, in which it never does.
 const PATIENCE: u32 = 5;
 const FIRST_ROUNDS: u64 = 20;
+/// How many times more work pricing may do each time that it looks closer.
+const MORE_WORK: u64 = 6;
 
 /// A pricing problem that the search did not finish.
 struct Open<'o> {
@@ -499,7 +501,7 @@ impl<'a> Columns<'a> {
             stalled = if step < STALLED * (self.solution.objective - self.bound) { stalled + 1 } else { 0 };
             last = self.solution.objective;
             if stalled >= PATIENCE && self.rounds > FIRST_ROUNDS {
-                work = (work * 6).min(limits.work);
+                work = (work * MORE_WORK).min(limits.work);
                 stalled = 0;
             }
             let close = (self.solution.objective - self.bound) <= 1e-7 * self.solution.objective.abs();
@@ -521,7 +523,7 @@ impl<'a> Columns<'a> {
                 if work >= limits.work {
                     return Ok(());
                 }
-                work = (work * 6).min(limits.work);
+                work = (work * MORE_WORK).min(limits.work);
                 smoothing = 0.3;
             }
         }
