@@ -11,7 +11,8 @@ use super::columns::master::{Master, dollars};
 use super::highs::{HighsError, Lp, LpColumn};
 use crate::problem::{BinSource, Problem};
 
-/// The lower bound that some duals give for placing exactly the units that the cover rows ask for, in dollars an hour.
+/// The lower bound that some duals give for placing exactly the units that the cover rows ask for, in dollars an hour; for
+/// placing them or paying for those that are not, where the master problem allows that.
 ///
 /// `uppers[b]` is at least the value of every pattern of bin `b` under the duals; `None` for a bin that no solution
 /// needs (nothing fits, or it costs more than the incumbent).
@@ -54,7 +55,9 @@ pub fn lagrangian(master: &Master, duals: &[f64], uppers: &[Option<f64>]) -> (f6
             bound += f64::from(most) * (dollars(problem.bins[bin].price) - scale * worth).min(0.0);
         }
     }
-    for extra in &master.extras[problem.shapes.len()..] {
+    // Where units may stay unplaced the columns for that come first.
+    let first = if master.places_all { problem.shapes.len() } else { 0 };
+    for extra in &master.extras[first..] {
         let reduced: f64 =
             extra.cost - scale * extra.terms.iter().map(|&(row, factor)| factor * duals[row]).sum::<f64>();
         bound += reduced * if reduced > 0.0 { extra.lower } else { extra.upper };

@@ -416,8 +416,8 @@ pub(super) fn search<'a>(
         incumbent: ceiling,
         gap: gap.unwrap_or(0.0),
         enough: if gap.is_some() { f64::INFINITY } else { none_fewer(problem, &state.solution()) },
-        // Who waits is a question of whole penalties.
-        near: if gap.is_some() { f64::NEG_INFINITY } else { least_penalty(problem) / 4.0 },
+        // Who of many waits is a question of whole penalties; few are settled by a list of patterns, which needs good duals.
+        near: if gap.is_none() && units(problem) > FEW { least_penalty(problem) / 4.0 } else { f64::NEG_INFINITY },
         center: fluid.as_ref().map(|found| known.center(first_duals(problem, found))),
     };
     // The bound of a few columns is enough to begin with mixes on another thread.

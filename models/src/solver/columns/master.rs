@@ -60,6 +60,8 @@ pub struct Master<'a> {
     pub extras: Vec<Extra>,
     /// By shape: whether more units than wanted may be covered (surplus is taken off afterwards).
     pub surplus: Vec<bool>,
+    /// Whether every unit must be placed.
+    pub places_all: bool,
     /// Topologies that a row looks at.
     pub topologies: Vec<usize>,
     domain_terms: Vec<Vec<DomainTerm>>,
@@ -89,6 +91,7 @@ impl<'a> Master<'a> {
     /// at least what whole pods make it.
     pub fn whole(problem: &'a Problem, demand: &[u32]) -> Self {
         let mut master = Self::new(problem, demand);
+        master.places_all = true;
         for (index, least) in std::mem::take(&mut master.least) {
             master.extras[index].lower = least;
         }
@@ -104,6 +107,7 @@ impl<'a> Master<'a> {
             rows: Vec::new(),
             extras: Vec::new(),
             surplus: (0..shapes).map(|shape| !exact.contains(shape)).collect(),
+            places_all: false,
             topologies: Vec::new(),
             domain_terms: vec![Vec::new(); shapes],
             bin_terms: vec![Vec::new(); problem.bins.len()],
