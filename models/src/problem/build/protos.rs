@@ -125,7 +125,17 @@ impl Model<'_> {
         let mut order: Vec<usize> = Vec::new();
         for (twin, range) in self.market.twins.iter().zip(&self.market.ranges) {
             let offsets = kept.entry(*twin).or_insert_with(|| {
-                let mut hosts: Vec<usize> = range.clone().collect();
+                // Of offerings alike but for price and place, the cheapest.
+                let mut cheapest: HashMap<(u32, u32, Vec<Option<u16>>), usize> = HashMap::new();
+                for index in range.clone() {
+                    let host = self.host(index);
+                    let domains = self.domains(values, |key| self.host_label(&host, key));
+                    let known = cheapest.entry((host.kind, host.class, domains)).or_insert(index);
+                    if place(index) < place(*known) {
+                        *known = index;
+                    }
+                }
+                let mut hosts: Vec<usize> = cheapest.into_values().collect();
                 hosts.sort_by(|left, right| place(*left).cmp(&place(*right)));
                 let mut by_class: BTreeMap<u32, Vec<Proto>> = BTreeMap::new();
                 for index in hosts {
