@@ -702,24 +702,6 @@ fn a_node_without_one_label_of_a_pods_spreads_is_no_domain_of_the_others() {
 }
 
 #[test]
-fn a_heavier_pool_without_room_in_its_limits_hides_no_domain_of_a_lighter_one() {
-    let snapshot = Snapshot {
-        pending: vec![
-            workload("w0", 2, "250m", "256Mi", spread(CAPACITY_TYPE, 1, json!({}))),
-            workload("w1", 1, "250m", "256Mi", json!({})),
-        ],
-        node_pools: vec![
-            pool("p0", json!([]), json!({})),
-            pool("p1", json!([]), json!({"limits": {"cpu": "1"}, "weight": 1})),
-        ],
-        ..Snapshot::default()
-    };
-    let offerings = [("a", "on-demand", 0.04), ("a", "spot", 0.016)];
-    let plan = best(&snapshot, &catalog(vec![instance("m0.size", "amd64", 2000, 2048, 2, &offerings)]));
-    assert_eq!(plan.summary.new_nodes, 2);
-}
-
-#[test]
 fn company_on_a_node_that_is_in_no_domain_is_none() {
     for key in [ZONE, CAPACITY_TYPE] {
         let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":

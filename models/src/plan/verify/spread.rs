@@ -118,7 +118,8 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread, usage:
                 && state.world.fits_alone(profile, offer)
                 && has_room(state, offer, usage)
         };
-        let heaviest = if alike { None } else { state.offers().iter().filter(could).map(weight).max() };
+        let fits = |offer: &&Offer| state.world.fits_alone(profile, offer);
+        let heaviest = if alike { None } else { state.offers().iter().filter(fits).map(weight).max() };
         for offer in state.offers() {
             if heaviest.is_none_or(|heaviest| weight(offer) == heaviest)
                 && let Some(domain) = offer.labels.get(&constraint.key)
