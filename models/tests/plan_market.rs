@@ -191,11 +191,10 @@ fn daemon(requests: Value) -> k8s_openapi::api::apps::v1::DaemonSet {
 }
 
 #[test]
-fn a_daemon_that_no_node_has_room_for_takes_nothing_of_it() {
+fn a_daemon_that_a_node_has_nothing_for_takes_nothing_of_it() {
     let port = json!({"containers": [{"name": "main", "resources": {"requests": {"cpu": "500m", "memory": "256Mi"}},
         "ports": [{"containerPort": 80, "hostPort": 8080}]}]});
-    let never = [json!({"cpu": "100m", DEVICE: "1"}), json!({"memory": "8Gi"}), json!({"cpu": "2100m"})];
-    for requests in never {
+    for requests in [json!({"cpu": "100m", DEVICE: "1"}), json!({DEVICE: "1"})] {
         let mut snapshot = Snapshot {
             pending: vec![workload("web", 4, "500m", "256Mi", json!({}))],
             node_pools: vec![pool("p0", json!([]), json!({}))],
@@ -208,6 +207,21 @@ fn a_daemon_that_no_node_has_room_for_takes_nothing_of_it() {
         assert_eq!(best(&snapshot, &small()).nodes.len(), 1, "{requests}: its port is free");
         snapshot.nodes = vec![node("n0", "2", "4Gi", json!({}), json!({}))];
         assert_eq!(best(&snapshot, &small()).existing_nodes.len(), 1, "{requests}: on the node that is there");
+    }
+}
+
+#[test]
+fn a_node_that_is_too_small_for_a_daemon_is_used_where_it_is_there_and_not_bought() {
+    for requests in [json!({"memory": "8Gi"}), json!({"cpu": "2100m"})] {
+        let mut snapshot = Snapshot {
+            pending: vec![workload("web", 2, "500m", "256Mi", json!({}))],
+            node_pools: vec![pool("p0", json!([]), json!({}))],
+            daemon_sets: vec![daemon(requests.clone())],
+            ..Snapshot::default()
+        };
+        assert_eq!(best(&snapshot, &small()).unschedulable.len(), 2, "{requests}");
+        snapshot.nodes = vec![node("n0", "2", "4Gi", json!({}), json!({}))];
+        assert_eq!(best(&snapshot, &small()).existing_nodes[0].pods.len(), 2, "{requests}");
     }
 }
 

@@ -117,6 +117,11 @@ impl Table {
 pub(super) struct Amounts(Vec<i64>);
 
 impl Amounts {
+    /// Whether these ask for something of which there is nothing.
+    pub(super) fn asks_for_none_of(&self, there: &Amounts) -> bool {
+        self.0.iter().enumerate().any(|(column, &amount)| amount > 0 && there.get(column) == 0)
+    }
+
     /// The amount in a column.
     pub(super) fn get(&self, column: usize) -> i64 {
         self.0.get(column).copied().unwrap_or(0)

@@ -10,7 +10,7 @@ use super::broken::{Findings, Rule};
 use super::matching::{HOSTNAME, Labels};
 use super::profile::{HostPort, Identity};
 use super::volumes::Attachments;
-use super::world::{Offer, Overhead, World};
+use super::world::{Offer, Overhead, World, has_room};
 use super::{account, offerings};
 use crate::kubernetes::PodGroup;
 use crate::plan::types::{Plan, PlannedNode};
@@ -137,7 +137,7 @@ impl<'a> State<'a> {
         for node in world.existing.iter().filter(|node| !node.leaving) {
             let labels = Labels { name: node.name, offering: None, base: node.labels() };
             let Overhead { amounts: mut taken, mut ports, mut volumes } =
-                world.daemons_on(&labels, node.taints(), node.served(), &node.kind);
+                world.daemons_on(&labels, node.taints(), node.served(), |daemon| has_room(&node.kind, daemon));
             for &bound in node.bound() {
                 taken.add(&world.profiles[bound].requests, 1);
                 ports.extend(world.profiles[bound].ports.iter().cloned());

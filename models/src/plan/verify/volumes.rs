@@ -23,6 +23,13 @@ pub(super) struct Volume {
     name: Option<String>,
 }
 
+impl Volume {
+    /// Whether a node that attaches so many volumes by driver attaches none of this driver's.
+    pub(super) fn has_no_place(&self, most: &BTreeMap<String, i64>) -> bool {
+        most.get(&self.driver) == Some(&0)
+    }
+}
+
 /// The volumes of a node: each counts once, however many pods mount it.
 /// <https://kubernetes.io/docs/concepts/storage/storage-limits/>
 #[derive(Clone, Debug, Default)]

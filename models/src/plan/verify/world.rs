@@ -335,15 +335,14 @@ impl<'a> World<'a> {
             .is_none_or(|allowed| allowed.iter().any(|capacity| capacity == capacity_type))
     }
 
-    /// What the daemons that land on a node take; without those that are there already. One for which the node has no room
-    /// even when nothing runs on it waits for ever and takes nothing: the DaemonSet controller makes its pod all the same,
-    /// but kube-scheduler never binds it.
+    /// What the daemons that land on a node take; without those that are there already, and those of which `lands` says that
+    /// they wait there for ever: the DaemonSet controller makes their pods all the same, but kube-scheduler never binds them.
     pub(super) fn daemons_on(
         &self,
         labels: &Labels,
         taints: &[Taint],
         served: &BTreeSet<String>,
-        kind: &Kind,
+        lands: impl Fn(&Profile) -> bool,
     ) -> Overhead {
         let mut overhead = Overhead::default();
         for (daemon, tolerations) in &self.daemons {
@@ -352,7 +351,7 @@ impl<'a> World<'a> {
                 && daemon.runs_on(labels)
                 && daemon.reaches(labels)
                 && matching::untolerated(tolerations, taints).is_none()
-                && has_room(kind, daemon)
+                && lands(daemon)
             {
                 overhead.amounts.add(&daemon.requests, 1);
                 overhead.ports.extend(daemon.ports.iter().cloned());
@@ -372,9 +371,12 @@ impl<'a> World<'a> {
     ) -> Offer<'b> {
         let instance = &self.catalog.instance_types[kind];
         let labels = self.pools[pool].node_labels(self.catalog, instance, offering, name.unwrap_or(NAMELESS));
+        let gives = self.gives(pool, kind);
+        // A node that is too small for a daemon that is meant for it is not to be bought.
+        let lands = |daemon: &Profile| !lacks(gives, daemon);
         let Overhead { amounts: overhead, ports, volumes } =
-            self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new(), self.gives(pool, kind));
-        let mut room = self.gives(pool, kind).allocatable.clone();
+            self.daemons_on(&labels, self.pools[pool].taints, &BTreeSet::new(), lands);
+        let mut room = gives.allocatable.clone();
         room.add(&overhead, -1);
         let price = self.overlays.price(self.pools[pool].first, kind, offering);
         Offer { pool, kind, offering, price, labels, overhead, room, ports, volumes }
@@ -416,8 +418,14 @@ impl<'a> World<'a> {
     }
 }
 
+/// Whether a pod asks for something of which a kind of node has nothing.
+fn lacks(kind: &Kind, pod: &Profile) -> bool {
+    pod.requests.asks_for_none_of(&kind.allocatable)
+        || pod.volumes.iter().any(|volume| volume.has_no_place(&kind.volumes))
+}
+
 /// Whether a node on which nothing runs has room for a pod.
-fn has_room(kind: &Kind, pod: &Profile) -> bool {
+pub(super) fn has_room(kind: &Kind, pod: &Profile) -> bool {
     let mut volumes = Attachments::default();
     volumes.add(pod, 1);
     pod.requests.exceeds(&kind.allocatable).is_none() && volumes.exceed(&kind.volumes, std::iter::once(pod)).is_none()

@@ -3,7 +3,8 @@
 //! The DaemonSet controller makes a pod for each node that its selector, affinity and tolerations allow, whatever the pod
 //! asks for; kube-scheduler then leaves waiting for ever those that an empty node has no room for
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled>). Those take
-//! nothing of the node. (Karpenter counts them all the same, and so never buys a type on which one of them can't run.)
+//! nothing of a node that is there. A node that is too small for its daemons is not bought, as with Karpenter: it would
+//! lack its network, or its logs. What asks for a device that a type has none of is not meant for it, and takes nothing.
 
 use fixedbitset::FixedBitSet;
 
@@ -20,6 +21,12 @@ pub(super) fn misfits(reading: &Reading, limit: impl Fn(&str) -> Option<i64>) ->
     let beyond = |(resource, need): (&String, &i64)| *need > 0 && limit(resource).is_some_and(|most| *need > most);
     let full = limit("pods").is_some_and(|most| most < 1);
     of(reading, |daemon| full || daemon.requests.iter().any(beyond))
+}
+
+/// Daemon sets whose pod asks for something of which a kind of node has nothing.
+pub(super) fn strangers(reading: &Reading, amount: impl Fn(&str) -> Option<i64>) -> FixedBitSet {
+    let lacks = |(resource, need): (&String, &i64)| *need > 0 && amount(resource) == Some(0);
+    of(reading, |daemon| daemon.requests.iter().any(lacks))
 }
 
 fn of(reading: &Reading, chosen: impl Fn(&Daemon) -> bool) -> FixedBitSet {

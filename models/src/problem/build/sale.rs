@@ -4,7 +4,7 @@ use fixedbitset::FixedBitSet;
 use indexmap::IndexSet;
 
 use super::attachments::Attachments;
-use super::daemons::misfits;
+use super::daemons::strangers;
 use super::market::{Kind, billionths, is_ebs, label, of_offering};
 use super::overlays::{Overlays, with_devices};
 use super::reading::Reading;
@@ -60,7 +60,7 @@ pub(super) struct Offer {
     /// The most EBS volumes, where that is known.
     volumes: Option<i64>,
     /// Daemon sets that an empty node has no room for.
-    misfits: FixedBitSet,
+    strangers: FixedBitSet,
     /// With the daemon sets that land: what is left, as an index into the market's kinds.
     kinds: Vec<(FixedBitSet, u32)>,
 }
@@ -88,11 +88,11 @@ impl Offer {
             BuildError::new(&format!("instance type {} in pool {}", instance.name, variant.name), error)
         })?;
         let volumes = volume_limit(instance, &variant.kubelet);
-        let misfits = misfits(reading, |resource| match resource.strip_prefix(ATTACHABLE) {
+        let strangers = strangers(reading, |resource| match resource.strip_prefix(ATTACHABLE) {
             Some(_) => volumes.filter(|_| is_ebs(resource)),
             None => Some(allocatable.get(resource).copied().unwrap_or(0)),
         });
-        Ok(Offer { allocatable, capacity: capacity(instance), volumes, misfits, kinds: Vec::new() })
+        Ok(Offer { allocatable, capacity: capacity(instance), volumes, strangers, kinds: Vec::new() })
     }
 
     /// What is left beside daemons.
@@ -197,11 +197,11 @@ impl Sale {
 
     /// Those of the daemon sets that want to land on a node that do; `None` for all of them.
     pub fn landing(&self, row: usize, wanted: &FixedBitSet) -> Option<FixedBitSet> {
-        let misfits = &self.offers[self.rows[row].offer].misfits;
-        if wanted.is_disjoint(misfits) {
+        let strangers = &self.offers[self.rows[row].offer].strangers;
+        if wanted.is_disjoint(strangers) {
             return None;
         }
-        Some(wanted.difference(misfits).collect())
+        Some(wanted.difference(strangers).collect())
     }
 
     /// The kind of an offering with daemons, made where it is not known yet.
