@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use supercargo_models::catalog::{KubeletSettings, allocatable, capacity};
 use supercargo_models::kubernetes::quantity::{format, parse_units};
 use supercargo_models::kubernetes::{NodePool, PodGroup, PodNames};
+use supercargo_models::plan::Unschedulable;
 
 use crate::case::Case;
 use crate::nodes::{Purchase, bought};
@@ -19,6 +20,8 @@ use crate::stage::Stage;
 
 /// Tells the nodes apart that a pod is tried on.
 const TRIAL: &str = "supercargo.dev/trial";
+/// The topology in which each node is a domain.
+const HOSTNAME: &str = "kubernetes.io/hostname";
 /// A pod that waits for something that has happened is tried again within 2 seconds.
 const SECOND_THOUGHTS: Duration = Duration::from_millis(2500);
 
@@ -66,7 +69,9 @@ impl Offer<'_> {
 /// these. Gives those that were bound.
 ///
 /// Passed over are pods whose spread counts nodes that they can't use (`nodeAffinityPolicy: Ignore`), since there the other
-/// new nodes would count, and pools that ask for flexibility (`minValues`), of which kube-scheduler knows nothing.
+/// new nodes would count, and pools that ask for flexibility (`minValues`), of which kube-scheduler knows nothing. A pod with
+/// a spread over host names counts on new nodes alone: for a plan there is always an empty node that may come, and here
+/// perhaps none that the pod can use.
 pub(crate) async fn refute(stage: &Stage<'_>) -> anyhow::Result<Vec<Refuted>> {
     let case = stage.case;
     let groups = left_over(case);
@@ -86,9 +91,9 @@ pub(crate) async fn refute(stage: &Stage<'_>) -> anyhow::Result<Vec<Refuted>> {
     stage.open(nodes).await?;
     // A node that does not even hold its daemons is none for the plan.
     let starved: BTreeSet<String> = settle(stage, &[]).await?.iter().filter_map(starved_node).collect();
-    let mut trials: BTreeMap<String, (&str, &str)> = BTreeMap::new();
+    let mut trials: BTreeMap<String, (&PodGroup, &Unschedulable)> = BTreeMap::new();
     let mut made = Vec::new();
-    for (number, (group, left)) in groups.iter().enumerate() {
+    for (number, (group, left)) in groups.into_iter().enumerate() {
         for index in (0..offers.len().max(1)).filter(|index| names.get(*index).is_none_or(|it| !starved.contains(it))) {
             let Some(mut pod) = pods::of_group(group).next() else { continue };
             pod.metadata.name = Some(format!("trial-{number}-{index}"));
@@ -104,7 +109,7 @@ pub(crate) async fn refute(stage: &Stage<'_>) -> anyhow::Result<Vec<Refuted>> {
                     term.match_expressions.get_or_insert_default().push(not_those.clone());
                 });
             }
-            trials.insert(key(&pod), (&left.pod, &left.reason));
+            trials.insert(key(&pod), (group, left));
             made.push(pod);
         }
     }
@@ -112,14 +117,14 @@ pub(crate) async fn refute(stage: &Stage<'_>) -> anyhow::Result<Vec<Refuted>> {
     tried(stage).await?;
     tokio::time::sleep(SECOND_THOUGHTS).await;
     let refuted = |pod: &Pod| {
-        let (name, reason) = trials.get(&key(pod))?;
+        let (group, left) = trials.get(&key(pod))?;
         let found = node(pod)?;
-        let offer = names.iter().position(|name| name == found).map(|index| describe(case, &offers[index]));
-        Some(Refuted {
-            pod: (*name).to_owned(),
-            reason: (*reason).to_owned(),
-            node: offer.unwrap_or_else(|| found.to_owned()),
-        })
+        let node = match names.iter().position(|name| name == found) {
+            Some(index) => describe(case, &offers[index]),
+            None if is_spread_over_nodes(group) => return None,
+            None => found.to_owned(),
+        };
+        Some(Refuted { pod: left.pod.clone(), reason: left.reason.clone(), node })
     };
     Ok(tried(stage).await?.iter().filter_map(refuted).collect())
 }
@@ -129,8 +134,13 @@ fn describe(case: &Case, offer: &Offer<'_>) -> String {
     format!("a new {} {instance} in {} of NodePool {}", offer.capacity_type, offer.zone, offer.pool_name())
 }
 
+fn is_spread_over_nodes(group: &PodGroup) -> bool {
+    let mut spreads = group.spec.topology_spread_constraints.iter().flatten();
+    spreads.any(|spread| spread.topology_key == HOSTNAME && spread.when_unsatisfiable == "DoNotSchedule")
+}
+
 /// Groups with a pod that the plan leaves over, and that pod's entry in the plan.
-fn left_over(case: &Case) -> Vec<(&PodGroup, &supercargo_models::plan::Unschedulable)> {
+fn left_over(case: &Case) -> Vec<(&PodGroup, &Unschedulable)> {
     let ignores = |group: &PodGroup| {
         let spreads = group.spec.topology_spread_constraints.iter().flatten();
         spreads.into_iter().any(|spread| spread.node_affinity_policy.as_deref() == Some("Ignore"))
