@@ -702,6 +702,42 @@ fn a_node_without_one_label_of_a_pods_spreads_is_no_domain_of_the_others() {
 }
 
 #[test]
+fn zones_where_only_nodes_without_another_label_of_a_pods_spreads_are_sold_do_not_count() {
+    let mut both = spread(ZONE, 1, of("w0"));
+    let by_team = spread("team", 1, of("w1"));
+    both["topologySpreadConstraints"].as_array_mut().unwrap().push(by_team["topologySpreadConstraints"][0].clone());
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 2, "1250m", "256Mi", both)],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "3", "4Gi", json!({"team": "y", ZONE: "b"}), json!({}))],
+        bound: vec![bound("b0", "n0", "750m", json!({"app": "w0"}), json!({}))],
+        ..Snapshot::default()
+    };
+    let plan = best(&snapshot, &catalog(vec![small()]));
+    assert_eq!((plan.summary.scheduled, plan.summary.unschedulable), (1, 1));
+}
+
+#[test]
+fn pools_that_are_fallen_back_to_count_in_a_spread_with_their_own_domains() {
+    // The heavier pool's limit is too small for any node, so both capacity types are those of the lighter one.
+    let snapshot = Snapshot {
+        pending: vec![
+            workload("w0", 2, "250m", "256Mi", spread(CAPACITY_TYPE, 1, json!({}))),
+            workload("w1", 1, "250m", "256Mi", json!({})),
+        ],
+        node_pools: vec![
+            pool("p0", json!([]), json!({})),
+            pool("p1", json!([]), json!({"limits": {"cpu": "1"}, "weight": 1})),
+        ],
+        ..Snapshot::default()
+    };
+    let offerings = [("a", "on-demand", 0.04), ("a", "spot", 0.016)];
+    let plan = best(&snapshot, &catalog(vec![instance("m0.size", "amd64", 2000, 2048, 2, &offerings)]));
+    assert_eq!(plan.nodes.len(), 2);
+    assert_ne!(plan.nodes[0].capacity_type, plan.nodes[1].capacity_type);
+}
+
+#[test]
 fn company_on_a_node_that_is_in_no_domain_is_none() {
     for key in [ZONE, CAPACITY_TYPE] {
         let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":

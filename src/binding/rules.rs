@@ -110,6 +110,10 @@ pub fn may_be_bound(
         if is_bound(claim) {
             continue;
         }
+        if is_half_bound(claim) && selected_node(claim) == Some(node) {
+            unbound.push(name);
+            continue;
+        }
         if !waits_for_a_node(claim, classes) {
             return Err(Reason::UnboundVolume(name));
         }
@@ -131,6 +135,13 @@ pub(super) fn selected_node(claim: &PersistentVolumeClaim) -> Option<&str> {
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()).is_some_and(|name| !name.is_empty())
         && claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+}
+
+/// Whether the claim has its volume, but its status does not tell so yet: those are two writes of the volume's controller.
+fn is_half_bound(claim: &PersistentVolumeClaim) -> bool {
+    let pending =
+        claim.status.as_ref().and_then(|status| status.phase.as_deref()).is_none_or(|phase| phase == "Pending");
+    pending && claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()).is_some_and(|name| !name.is_empty())
 }
 
 /// Whether a provisioner makes the claim's volume as soon as a node is named.
@@ -207,9 +218,12 @@ mod tests {
         for other in [class("Immediate", "ebs.csi.aws.com"), class("WaitForFirstConsumer", BY_HAND)] {
             assert_eq!(judged(claim(of_class(), json!({}), json!({})), other), Err(Reason::UnboundVolume(name())));
         }
-        let half =
-            claim(json!({"storageClassName": "gp3", "volumeName": "pv"}), json!({"phase": "Pending"}), json!({}));
-        assert_eq!(judged(half, waits()), Err(Reason::UnboundVolume(name())));
+        let half = |annotations: Value| {
+            claim(json!({"storageClassName": "gp3", "volumeName": "pv"}), json!({"phase": "Pending"}), annotations)
+        };
+        assert_eq!(judged(half(json!({})), waits()), Err(Reason::UnboundVolume(name())));
+        assert_eq!(judged(half(json!({SELECTED_NODE: "node-1"})), waits()), Ok(vec![name()]));
+        assert_eq!(judged(half(json!({SELECTED_NODE: "node-2"})), waits()), Err(Reason::UnboundVolume(name())));
         let alone = claim(
             json!({"accessModes": ["ReadWriteOncePod"], "volumeName": "pv"}),
             json!({"phase": "Bound"}),

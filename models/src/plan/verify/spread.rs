@@ -6,9 +6,9 @@
 //! have it is a little more than that it held at some time, and it means that no order of the pods is stuck for good.
 //!
 //! Eligible are the values on nodes that the inclusion policies let count and, where a node may come (the plan buys one,
-//! or leaves over pods that one may be bought for), the values on which the heaviest pools that take the pod could open a
-//! node for it within the limits that the nodes that are there leave. On the hostname an empty node is always such a domain
-//! then, so the least is 0.
+//! or leaves over pods that one may be bought for), the values on which the heaviest pools that take the pod, or those that
+//! its new node is bought from, could open a node for it within the limits that the nodes that are there leave. On the
+//! hostname an empty node is always such a domain then, so the least is 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +19,14 @@ use super::profile::{Profile, Spread};
 use super::state::{Machine, State};
 use super::world::Offer;
 
-/// One constraint of one profile, counted.
+/// One constraint of one profile, counted for those of its pods that are on new nodes of pools of one weight, or that are not.
 #[derive(Debug)]
 pub(super) struct Count<'s> {
     /// Profile that it is of.
     pub(super) owner: usize,
     constraint: &'s Spread,
+    /// Weight of the pools that the owner's pods come to; `None` where all are alike, and for nodes that are there.
+    weight: Option<i32>,
     /// Matching pods by domain; every eligible domain is there.
     matching: BTreeMap<&'s str, i64>,
     /// Owner's pods by domain.
@@ -43,11 +45,25 @@ pub(super) fn counts<'s>(state: &'s State, findings: &mut Findings) -> Vec<Count
         if profile.spreads.is_empty() || state.by_profile[owner].is_empty() {
             continue;
         }
+        let weights: BTreeSet<Option<i32>> =
+            state.residents_of(owner).map(|resident| weight_of(state, &state.machines[resident.machine])).collect();
         for constraint in &profile.spreads {
-            counts.push(count(state, owner, profile, constraint, &usage, findings));
+            counts.extend(weights.iter().map(|&weight| count(state, owner, constraint, weight, &usage, findings)));
         }
     }
     counts
+}
+
+/// Whether no pool is to be preferred.
+fn alike(state: &State) -> bool {
+    let weights = state.world.pools.iter().map(|pool| pool.weight);
+    state.world.options.ignore_weights || weights.clone().min() == weights.max()
+}
+
+/// The weight of the pool that a node is bought from, where weights matter.
+fn weight_of(state: &State, machine: &Machine) -> Option<i32> {
+    let (_, offer) = machine.planned.as_ref().filter(|_| !alike(state))?;
+    Some(state.world.pools[offer.pool].weight)
 }
 
 /// Whether the node's pods count for the constraint.
@@ -60,11 +76,12 @@ fn counted(profile: &Profile, constraint: &Spread, machine: &Machine) -> bool {
 fn count<'s>(
     state: &'s State,
     owner: usize,
-    profile: &'s Profile,
     constraint: &'s Spread,
+    weight: Option<i32>,
     usage: &[Usage],
     findings: &mut Findings,
 ) -> Count<'s> {
+    let profile = &state.world.profiles[owner];
     let namespace = profile.identity.namespace;
     let members = state.select(constraint.selector.pivot(), |pod| {
         pod.namespace == namespace && constraint.selector.matches(pod.labels)
@@ -74,6 +91,9 @@ fn count<'s>(
     let mut owners: BTreeMap<&str, i64> = BTreeMap::new();
     for resident in state.residents_of(owner) {
         let machine = &state.machines[resident.machine];
+        if weight_of(state, machine) != weight {
+            continue;
+        }
         match machine.labels.get(&constraint.key) {
             Some(domain) => *owners.entry(domain).or_default() += resident.count,
             None => {
@@ -93,15 +113,21 @@ fn count<'s>(
         }
     }
     if !from_zero {
-        for domain in eligible(state, profile, constraint, usage) {
+        for domain in eligible(state, profile, constraint, weight, usage) {
             matching.entry(domain).or_default();
         }
     }
-    Count { owner, constraint, matching, owners, members, from_zero }
+    Count { owner, constraint, weight, matching, owners, members, from_zero }
 }
 
-/// Domains that count towards the least.
-fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread, usage: &[Usage]) -> BTreeSet<&'s str> {
+/// Domains that count towards the least for pods that come to pools of a weight.
+fn eligible<'s>(
+    state: &'s State,
+    profile: &Profile,
+    constraint: &Spread,
+    own: Option<i32>,
+    usage: &[Usage],
+) -> BTreeSet<&'s str> {
     let mut domains: BTreeSet<&str> = state
         .machines
         .iter()
@@ -110,8 +136,6 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread, usage:
         .collect();
     if constraint.key != HOSTNAME && !state.is_closed() {
         let weight = |offer: &Offer| state.world.pools[offer.pool].weight;
-        let weights = state.world.pools.iter().map(|pool| pool.weight);
-        let alike = state.world.options.ignore_weights || weights.clone().min() == weights.max();
         // Nodes that lack one of its keys are closed to the pod, and don't count.
         let could = |offer: &&Offer| {
             profile.spreads.iter().all(|spread| offer.labels.get(&spread.key).is_some())
@@ -119,9 +143,9 @@ fn eligible<'s>(state: &'s State, profile: &Profile, constraint: &Spread, usage:
                 && has_room(state, offer, usage)
         };
         let fits = |offer: &&Offer| state.world.fits_alone(profile, offer);
-        let heaviest = if alike { None } else { state.offers().iter().filter(fits).map(weight).max() };
+        let heaviest = if alike(state) { None } else { state.offers().iter().filter(fits).map(weight).max() };
         for offer in state.offers() {
-            if heaviest.is_none_or(|heaviest| weight(offer) == heaviest)
+            if heaviest.is_none_or(|heaviest| weight(offer) == heaviest || own == Some(weight(offer)))
                 && let Some(domain) = offer.labels.get(&constraint.key)
                 && !domains.contains(domain)
                 && could(&offer)
@@ -172,7 +196,7 @@ impl Count<'_> {
         let (mut owners, mut matching) = (self.owners.clone(), self.matching.clone());
         for &(at, count) in &machine.pods {
             let count = i64::from(count);
-            if at == self.owner {
+            if at == self.owner && weight_of(state, machine) == self.weight {
                 let Some(to) = to else { return false };
                 if let Some(from) = from {
                     *owners.entry(from).or_default() -= count;
