@@ -57,38 +57,18 @@ impl Control for UntilWhole<'_> {
     }
 }
 
-/// A control that stops as soon as the gap is as small as asked for.
-struct UntilDone<'a> {
+/// A control that stops as soon as nothing more is wanted.
+struct Until<'a> {
     inner: &'a dyn Control,
-    state: &'a State<'a>,
-    gap: f64,
+    done: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Control for UntilDone<'_> {
+impl Control for Until<'_> {
     fn remaining_seconds(&self) -> f64 {
         self.inner.remaining_seconds()
     }
     fn interrupted(&self) -> bool {
-        self.inner.interrupted() || self.state.done(self.gap)
-    }
-    fn report(&self, progress: &Progress) {
-        self.inner.report(progress);
-    }
-}
-
-/// A control that stops as soon as a bound proves that no more units can be placed.
-struct UntilEnough<'a> {
-    inner: &'a dyn Control,
-    state: &'a State<'a>,
-    bound: f64,
-}
-
-impl Control for UntilEnough<'_> {
-    fn remaining_seconds(&self) -> f64 {
-        self.inner.remaining_seconds()
-    }
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted() || self.bound >= none_fewer(self.state.problem, &self.state.solution())
+        self.inner.interrupted() || (self.done)()
     }
     fn report(&self, progress: &Progress) {
         self.inner.report(progress);
@@ -447,7 +427,7 @@ pub(super) fn search<'a>(
             End { state: &state, columns: &mut columns, pricing: &mut pricing, limits, prices: &prices, settings };
         if settings.threads > 1 && settings.iterations.is_none() {
             let known = end.columns.fork(&demand, first)?;
-            let control = UntilDone { inner: control, state: &state, gap };
+            let control = Until { inner: control, done: &|| state.done(gap) };
             let (proven, found) = rayon::join(
                 || {
                     proof(&known, &control)?;
@@ -477,7 +457,8 @@ pub(super) fn search<'a>(
     }
     // Counted rounds must give the same answer always, so nothing is cut short then.
     let proven = if settings.iterations.is_some() { f64::NEG_INFINITY } else { columns.bound };
-    let control = &UntilEnough { inner: control, state: &state, bound: proven };
+    let enough = || proven >= none_fewer(problem, &state.solution());
+    let control = &Until { inner: control, done: &enough };
     if !enumerate::settle(&state, &columns, &pricing, settings, &Slice::of(control, 0.4))? {
         integer_phase(&state, &mut columns, Some(&prices), gap, settings, control)?;
     }

@@ -28,6 +28,8 @@ use super::highs::{HighsError, MipLimits};
 use super::pipeline::State;
 use super::slice::Slice;
 use super::{Control, Settings, bound, integer};
+#[cfg(test)]
+use crate::problem::Problem;
 use crate::problem::{Pattern, Solution};
 
 #[cfg(test)]
@@ -244,4 +246,20 @@ fn bought(solution: &Solution) -> Vec<u32> {
         mix[bin] += copies;
     }
     mix
+}
+
+/// What mixes prove of a problem whose first solution places every unit, in billionths of a dollar an hour.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) fn proven(problem: &Problem, first: Solution) -> i64 {
+    use super::columns::ColumnLimits;
+    use super::test_problems::Patient;
+    let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
+    let mut columns = Columns::new(problem, &demand, &first).unwrap();
+    let mut pricing = Pricing::new(&columns.master, &demand, &vec![true; problem.bins.len()]);
+    columns.generate(&mut pricing, &ColumnLimits { rounds: 40, ..ColumnLimits::default() }, &Patient).unwrap();
+    let settings = Settings { iterations: Some(40), threads: 1, ..Settings::default() };
+    let state = State::new(problem, first, &Patient);
+    close(&state, &columns, &pricing, &vec![0.0; problem.resources.len()], 0.0, &settings, &Patient).unwrap();
+    state.best(|best| best.bound).unwrap_or(0)
 }
