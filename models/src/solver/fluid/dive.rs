@@ -3,7 +3,7 @@
 use super::Fluid;
 use super::coarse::Coarse;
 use super::program::{Part, Program};
-use super::whole::{MOST_MERGED, Whole, chosen};
+use super::whole::{Whole, chosen};
 use crate::problem::Problem;
 use crate::solver::Control;
 use crate::solver::columns::master::{Master, dollars};
@@ -27,11 +27,15 @@ pub(in crate::solver) struct Dived {
     pub whole: Whole,
     /// Cost of the nodes and the fractions, in dollars an hour.
     pub cost: f64,
+    /// Whether each shape was poured for itself.
+    pub finest: bool,
 }
 
 /// Fixes the number of nodes of one bin after the other, that with the dearest nodes of which the relaxation buys
 /// fractions first, to the better of fewer and more. Nodes that cost less than `small` (billionths of a dollar an hour)
-/// stay fractions. Every node offers a share `slack` less than it does. `None` where the fixed numbers leave no way.
+/// stay fractions. Every node offers a share `slack` less than it does. Shapes without rules are merged to about `merged`:
+/// the fewer the sooner it is done, but what is merged can't be told apart where one node has much of what one of them
+/// takes and another node much of what the other does. `None` where the fixed numbers leave no way.
 ///
 /// # Errors
 /// What HiGHS says.
@@ -40,6 +44,7 @@ pub(in crate::solver) fn dive(
     fluid: &Fluid,
     small: i64,
     slack: f64,
+    merged: usize,
     worths: &[Worth],
     control: &dyn Control,
 ) -> Result<Option<Dived>, HighsError> {
@@ -47,7 +52,7 @@ pub(in crate::solver) fn dive(
     let mut usable = vec![false; problem.bins.len()];
     bins.iter().for_each(|&bin| usable[bin] = true);
     let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
-    let coarse = Coarse::new(problem, &demand, &usable, MOST_MERGED);
+    let coarse = Coarse::new(problem, &demand, &usable, merged);
     let units = coarse.demand();
     let master = Master::whole(&coarse.problem, &units);
     let mut program = Program::new(&master);
@@ -91,7 +96,8 @@ pub(in crate::solver) fn dive(
         }
         coarse.pour(part, &solution.columns, &demand, &mut whole.poured);
     }
-    Ok(Some(Dived { whole, cost: solution.objective }))
+    let finest = coarse.members.iter().all(|shapes| shapes.len() == 1);
+    Ok(Some(Dived { whole, cost: solution.objective, finest }))
 }
 
 fn fraction(value: f64) -> f64 {
@@ -127,7 +133,7 @@ mod tests {
         let problem = zones(23);
         let fluid = relax(&problem, &[23], &[true; 6], true, &Time(f64::INFINITY)).unwrap();
         assert!((fluid.bound - 23.0).abs() < 1e-6, "{}", fluid.bound);
-        let dived = dive(&problem, &fluid, 0, 0.0, &[], &Time(f64::INFINITY)).unwrap().unwrap();
+        let dived = dive(&problem, &fluid, 0, 0.0, 9, &[], &Time(f64::INFINITY)).unwrap().unwrap();
         assert!((dived.cost - 24.5).abs() < 1e-6, "{}", dived.cost);
         let of = |bins: std::ops::Range<usize>| -> u32 {
             dived.whole.nodes.iter().filter(|(bin, _)| bins.contains(bin)).map(|(_, nodes)| *nodes).sum()
@@ -135,10 +141,31 @@ mod tests {
         assert_eq!((of(0..3), of(3..6)), (2, 3));
         // Small nodes stay fractions where they may; what a node must be worth is heeded.
         let worth = Worth { worth: vec![10.0, 10.0, 10.0, 0.0, 0.0, 0.0], least: 30.0 };
-        let dived = dive(&problem, &fluid, 2_000_000_000, 0.0, &[worth], &Time(f64::INFINITY)).unwrap().unwrap();
+        let dived = dive(&problem, &fluid, 2_000_000_000, 0.0, 9, &[worth], &Time(f64::INFINITY)).unwrap().unwrap();
         assert!((dived.cost - 30.0).abs() < 1e-6, "{}", dived.cost);
         // A tenth less on each node: 23 units need 2.56 big ones, so two and 5 units on small ones of nine tenths.
-        let dived = dive(&problem, &fluid, 2_000_000_000, 0.1, &[], &Time(f64::INFINITY)).unwrap().unwrap();
+        let dived = dive(&problem, &fluid, 2_000_000_000, 0.1, 9, &[], &Time(f64::INFINITY)).unwrap().unwrap();
         assert!((dived.cost - (20.0 + 1.5 * 5.0 / 0.9)).abs() < 1e-6, "{}", dived.cost);
+    }
+
+    /// Two shapes that take much of one resource each, and a bin for either: merged, nobody knows which fits where.
+    #[test]
+    fn a_finer_dive_is_cheaper() {
+        let mut problem = zones(2);
+        problem.resources.push("memory".to_owned());
+        problem.shapes.push(problem.shapes[0].clone());
+        let takes = |one: usize, other: usize| if one == other { 5_000 } else { 1_000 };
+        problem.demand = ndarray::Array2::from_shape_fn((2, 2), |(shape, resource)| takes(shape, resource));
+        problem.capacity = ndarray::Array2::from_shape_fn((6, 2), |(bin, resource)| 2 * takes(bin / 3, resource));
+        for bin in &mut problem.bins {
+            bin.admits = [0, 1].into_iter().collect();
+            bin.price = 1_000_000_000;
+        }
+        let (demand, time) = ([2, 2], Time(f64::INFINITY));
+        let fluid = relax(&problem, &demand, &[true; 6], true, &time).unwrap();
+        let dived = |merged: usize| dive(&problem, &fluid, 0, 0.0, merged, &[], &time).unwrap().unwrap();
+        let (coarse, fine) = (dived(1), dived(2));
+        assert!(fine.finest && (fine.cost - 2.0).abs() < 1e-6, "{}", fine.cost);
+        assert!(!coarse.finest && coarse.cost > 2.5, "{}", coarse.cost);
     }
 }

@@ -12,7 +12,7 @@ use crate::solver::highs::{HighsError, MipLimits};
 use crate::solver::integer;
 
 /// Merged shapes beside those under rules.
-pub(super) const MOST_MERGED: usize = 40;
+const MOST_MERGED: usize = 40;
 /// Bins beside those that the relaxation uses.
 const MOST_SPARE: usize = 24;
 

@@ -18,7 +18,7 @@ use crate::problem::{Pattern, Problem};
 use crate::solver::blocks::blocks;
 use crate::solver::columns::Pricing;
 use crate::solver::columns::master::{Master, dollars};
-use crate::solver::fluid::dive::{Worth, dive};
+use crate::solver::fluid::dive::{Dived, Worth, dive};
 use crate::solver::fluid::whole::Whole;
 use crate::solver::fluid::{Fluid, packed, relax};
 use crate::solver::highs::HighsError;
@@ -29,6 +29,9 @@ use crate::solver::{Control, Settings, bound, complete};
 
 /// Nodes that cost less than the incumbent by this factor are left to the packing.
 const SMALL: i64 = 100;
+
+/// To how many shapes a dive merges them: a mix of much merged ones is soon there, one of few merged ones is cheaper.
+const FINER: [usize; 3] = [40, 120, 400];
 
 /// Shares of every node that are kept free by the dives, so that whole pods fit as well.
 const SLACKS: [f64; 4] = [0.0, 0.003, 0.01, 0.02];
@@ -96,15 +99,25 @@ impl<'s, 'a> Merged<'s, 'a> {
     pub fn dive(&self, gap: f64, control: &dyn Control) -> Result<(), HighsError> {
         let lean = self.fluid.without_needless_caps(&self.classes.problem);
         let small = self.state.cost() / SMALL;
+        let mut finer = FINER.to_vec();
         for slack in SLACKS {
             if self.state.done(gap) || control.exhausted() {
                 break;
             }
-            let mix = match dive(&lean, &self.fluid, small, slack, &self.worths, control) {
-                Ok(Some(mix)) => mix,
-                Ok(None) | Err(HighsError::Stopped | HighsError::Status(_)) => break,
-                Err(error) => return Err(error),
-            };
+            let mut best: Option<Dived> = None;
+            for merged in std::mem::take(&mut finer) {
+                match dive(&lean, &self.fluid, small, slack, merged, &self.worths, &Slice::of(control, 0.5)) {
+                    Ok(Some(mix)) => best = Some(mix),
+                    Ok(None) | Err(HighsError::Stopped | HighsError::Status(_)) => break,
+                    Err(error) => return Err(error),
+                }
+                // The next mixes are looked for as finely as time allows.
+                finer = vec![merged];
+                if best.as_ref().is_some_and(|mix| mix.finest) {
+                    break;
+                }
+            }
+            let Some(mix) = best else { break };
             // More room on every node only costs more.
             if mix.cost >= dollars(self.state.cost()) || !self.offer(&mix.whole, control) {
                 break;
@@ -132,16 +145,20 @@ impl<'s, 'a> Merged<'s, 'a> {
         }
         let own: Vec<Vec<usize>> = mixes.bins.iter().map(|&bin| vec![bin]).collect();
         let pour = Pour::new(&master, &pricing, &middle(&fluid.nodes, &own))?;
-        let (slow, tried) = (Cell::new(false), Cell::new(false));
+        let (slow, tried, offered) = (Cell::new(false), Cell::new(false), Cell::new(false));
         let pack = |mix: &[u32], poured: &Poured| {
             let nodes = mix.iter().copied().enumerate().filter(|(_, nodes)| *nodes > 0).collect();
             let whole = Whole { nodes, poured: poured.units.clone() };
+            // At once and evenly: that is seldom whole, but the better the incumbent the fewer bins.
+            if self.fine() && self.alone && !offered.replace(true) {
+                self.offer(&whole, control);
+            }
             // Fractions of patterns say more than what is poured, as long as they are found soon.
             if self.fine() && !slow.get() {
                 let problem = held(&classes.problem, mix);
                 match fitted(&problem, &master, &self.patterns, settings, &Slice::of(control, 0.15))? {
                     Fitted::Lacking(duals) => {
-                        // What is left over of such a mix is mostly little: the better the incumbent the fewer bins.
+                        // What is left over of such a mix is mostly little.
                         if self.alone && !tried.replace(true) {
                             self.assign(&whole, &Slice::of(control, 0.5))?;
                         }
