@@ -702,6 +702,21 @@ fn a_node_without_one_label_of_a_pods_spreads_is_no_domain_of_the_others() {
 }
 
 #[test]
+fn pods_that_wait_are_counted_one_by_one_whoever_must_share_a_node() {
+    // The node holds one big pod or three small ones, which need each other on it.
+    let together = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": of("w1"), "topologyKey": HOSTNAME}]}}});
+    let snapshot = Snapshot {
+        pending: vec![workload("w0", 2, "1500m", "1280Mi", json!({})), workload("w1", 3, "250m", "256Mi", together)],
+        node_pools: vec![pool("p0", json!([]), json!({}))],
+        nodes: vec![node("n0", "2", "4Gi", json!({ZONE: "a"}), json!({}))],
+        ..Snapshot::default()
+    };
+    let sold = instance("m0.size", "amd64", 3000, 1024, 2, &[("a", "on-demand", 0.04)]);
+    assert_eq!(best(&snapshot, &catalog(vec![sold])).summary.scheduled, 3);
+}
+
+#[test]
 fn zones_where_only_nodes_without_another_label_of_a_pods_spreads_are_sold_do_not_count() {
     let mut both = spread(ZONE, 1, of("w0"));
     let by_team = spread("team", 1, of("w1"));

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::columns::master::{dollars, penalties};
+use super::columns::master::{dollars, least_penalty, penalties};
 use super::columns::{ColumnLimits, Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
 use super::incumbent::normalised;
@@ -311,10 +311,6 @@ fn none_fewer(problem: &Problem, solution: &Solution) -> f64 {
     let sum: f64 = penalties.iter().zip(&solution.unplaced).map(|(penalty, &units)| penalty * f64::from(units)).sum();
     let half = least_penalty(problem) / 2.0;
     if dollars(problem.cost(solution)) * 2.0 <= half { sum - half } else { f64::INFINITY }
-}
-
-fn least_penalty(problem: &Problem) -> f64 {
-    penalties(problem).into_iter().fold(f64::INFINITY, f64::min)
 }
 
 /// Whether one unit of a shape fits some node alone.

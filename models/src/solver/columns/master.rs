@@ -457,21 +457,28 @@ fn least_minimum(rule: &Spread, placed: u64, level: u32) -> u32 {
     enough
 }
 
-/// What a unit left unplaced costs (dollars an hour): more than placing it could ever cost, and more the higher its
-/// priority.
+/// What a unit left unplaced costs (dollars an hour): each of its pods more than placing it could ever cost, and more the
+/// higher its priority.
 pub fn penalties(problem: &Problem) -> Vec<f64> {
+    let of_pods = penalties_of_pods(problem).zip(&problem.shapes);
+    of_pods.map(|(penalty, shape)| penalty * f64::from(shape.unit.pods)).collect()
+}
+
+/// The least penalty of a pod: all that is left unplaced costs a multiple of it.
+pub fn least_penalty(problem: &Problem) -> f64 {
+    penalties_of_pods(problem).fold(f64::INFINITY, f64::min)
+}
+
+/// By shape: what one pod of it costs.
+fn penalties_of_pods(problem: &Problem) -> impl Iterator<Item = f64> {
     let dearest = problem.bins.iter().map(|bin| dollars(bin.price)).fold(0.01, f64::max);
     let mut priorities: Vec<i32> = problem.shapes.iter().map(|shape| shape.priority).collect();
     priorities.sort_unstable();
     priorities.dedup();
-    problem
-        .shapes
-        .iter()
-        .map(|shape| {
-            let rank = priorities.binary_search(&shape.priority).unwrap_or(0) as i32;
-            (dearest * 10.0).ceil() * 4.0_f64.powi(rank.min(6))
-        })
-        .collect()
+    problem.shapes.iter().map(move |shape| {
+        let rank = priorities.binary_search(&shape.priority).unwrap_or(0) as i32;
+        (dearest * 10.0).ceil() * 4.0_f64.powi(rank.min(6))
+    })
 }
 
 #[cfg(test)]
