@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
@@ -26,6 +26,7 @@ use super::settings::Settings;
 use super::stores::{Bells, Stores};
 use crate::api::{NodeClaim, NodePool};
 use crate::cloud::{CloudError, CloudProvider, Refused};
+use crate::labels;
 use crate::telemetry::Metrics;
 
 /// The first pause after a failure.
@@ -147,6 +148,15 @@ impl Context {
     /// Pools, by the API.
     pub fn pools(&self) -> Api<NodePool> {
         Api::all(self.client.clone())
+    }
+
+    /// Makes a claim, which says who made it: a leader that comes next knows what comes too late by that.
+    ///
+    /// # Errors
+    /// If the API server refuses or does not answer.
+    pub async fn create_claim(&self, mut claim: NodeClaim) -> Result<NodeClaim, Error> {
+        claim.annotations_mut().insert(labels::MADE_BY.into(), self.settings.identity.clone());
+        Ok(self.claims().create(&PostParams::default(), &claim).await?)
     }
 
     /// Lays fields over a claim as it was seen.

@@ -23,7 +23,6 @@ pub use claim::{offer_of, unplanned};
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
-use kube::api::PostParams;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use moving::Without;
@@ -340,15 +339,14 @@ async fn act(
     for node in &plan.existing_nodes {
         pin(&node.pods, &place_of(context, &node.name));
     }
-    let api = context.claims();
     lock(&context.pins).set_acting(true);
     let hold = context.settings.bind != Bind::Off;
     let market = context.market();
     let creations = plan.nodes.iter().map(|node| {
-        let (api, pool, catalog) = (api.clone(), pools.get(&node.node_pool), &market.full);
+        let (pool, catalog) = (pools.get(&node.node_pool), &market.full);
         async move {
             let pool = pool.ok_or_else(|| Error::Object(format!("NodePool {} is not there", node.node_pool)))?;
-            Ok::<_, Error>((node, api.create(&PostParams::default(), &claim::claim(node, pool, catalog, hold)).await?))
+            Ok::<_, Error>((node, context.create_claim(claim::claim(node, pool, catalog, hold)).await?))
         }
     });
     let mut made: Vec<(&PlannedNode, NodeClaim)> = Vec::new();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::PostParams;
 use supercargo_models::plan::{Plan, PlannedNode};
 
 use super::super::conditions::{self, INITIALIZED};
@@ -129,8 +128,7 @@ pub async fn make(context: &Context, mut claim: NodeClaim, old: Option<&NodeClai
     if let Some(old) = old {
         claim.annotations_mut().insert(labels::REPLACES.into(), old.name_any());
     }
-    claim.annotations_mut().insert(labels::MADE_BY.into(), context.settings.identity.clone());
-    let made = context.claims().create(&PostParams::default(), &claim).await?;
+    let made = context.create_claim(claim).await?;
     context.metrics.claim_created(&made, if old.is_some() { "drifted" } else { "provisioned" });
     seen(context, &made).await;
     Ok(made)

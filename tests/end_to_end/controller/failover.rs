@@ -30,6 +30,11 @@ fn a_leader_that_stood_still_in_the_middle_of_its_claims_makes_no_more_of_them_o
         until("another leader", async || (holder(&stage).await != old).then_some(())).await;
         stage.run_pods(MACHINES).await;
         stage.whole(MACHINES).await;
+        // By that the next leader knows those that come too late.
+        for claim in stage.claims().await {
+            let annotations = claim.metadata.annotations.unwrap_or_default();
+            assert!(annotations.contains_key("supercargo.dev/made-by"), "{annotations:?}");
+        }
         let leader = holder(&stage).await;
         first.go_on();
         assert_eq!(first.ended(Duration::from_secs(10)), Some(1));
