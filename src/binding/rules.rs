@@ -133,24 +133,28 @@ pub(super) fn selected_node(claim: &PersistentVolumeClaim) -> Option<&str> {
 }
 
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
-    claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()).is_some_and(|name| !name.is_empty())
-        && claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+    has_volume(claim) && phase(claim) == Some("Bound")
 }
 
 /// Whether the claim has its volume, but its status does not tell so yet: those are two writes of the volume's controller.
 fn is_half_bound(claim: &PersistentVolumeClaim) -> bool {
-    let pending =
-        claim.status.as_ref().and_then(|status| status.phase.as_deref()).is_none_or(|phase| phase == "Pending");
-    pending && claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()).is_some_and(|name| !name.is_empty())
+    has_volume(claim) && phase(claim).is_none_or(|phase| phase == "Pending")
+}
+
+fn has_volume(claim: &PersistentVolumeClaim) -> bool {
+    claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()).is_some_and(|name| !name.is_empty())
+}
+
+fn phase(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref())
 }
 
 /// Whether a provisioner makes the claim's volume as soon as a node is named.
 fn waits_for_a_node(claim: &PersistentVolumeClaim, classes: &[StorageClass]) -> bool {
-    let spec = claim.spec.as_ref();
-    if spec.and_then(|spec| spec.volume_name.as_deref()).is_some_and(|name| !name.is_empty()) {
+    if has_volume(claim) {
         return false;
     }
-    let class = spec.and_then(|spec| spec.storage_class_name.as_deref());
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
     let class = classes.iter().find(|known| known.metadata.name.as_deref() == class);
     class.is_some_and(|class| {
         class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer") && class.provisioner != BY_HAND

@@ -80,7 +80,7 @@ fn across(draft: &mut Draft, spread: &Across, owners: &ShapeSet) {
                 && !eligible[usize::from(domain)]
                 && proto.could_hold(draft.form(owner))
                 && draft.model.is_within_limits(proto)
-                && counted.keys.iter().all(|key| key == HOSTNAME || draft.model.proto_label(proto, key).is_some())
+                && counted.finds_keys(|key| draft.model.proto_label(proto, key))
             {
                 eligible[usize::from(domain)] = true;
             }

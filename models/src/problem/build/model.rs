@@ -41,6 +41,13 @@ pub(crate) struct Counted {
     pub keys: BTreeSet<String>,
 }
 
+impl Counted {
+    /// Whether a node with these labels has all keys.
+    pub fn finds_keys<'b>(&self, label: impl Fn(&str) -> Option<&'b str>) -> bool {
+        self.keys.iter().all(|key| key == HOSTNAME || label(key).is_some())
+    }
+}
+
 /// A limit of a pool.
 #[derive(Debug)]
 pub(crate) struct PoolBudget {
@@ -314,7 +321,7 @@ impl<'a> Model<'a> {
     ) -> bool {
         counted.labels.is_none_or(|index| matching.contains(index))
             && counted.tolerations.is_none_or(|index| tolerated.contains(index))
-            && counted.keys.iter().all(|key| key == HOSTNAME || label(key).is_some())
+            && counted.finds_keys(label)
     }
 
     /// A label of a bin's node.
