@@ -375,6 +375,8 @@ pub fn solve_mip(
     set_double(highs, "mip_rel_gap", limits.relative_gap)?;
     set_double(highs, "mip_abs_gap", limits.absolute_gap)?;
     set_double(highs, "mip_feasibility_tolerance", 1e-7)?;
+    // It takes a good part of the time of small programs, for which a solution is known or soon found.
+    set_bool(highs, "mip_heuristic_run_feasibility_jump", false)?;
     if let Some(nodes) = limits.nodes {
         set_int(highs, "mip_max_nodes", i32::try_from(nodes).unwrap_or(i32::MAX))?;
     }

@@ -108,8 +108,10 @@ fn scarcity(index: &Index) -> Vec<f64> {
 
 /// Above so many units the exhaustive search is left out.
 const FEW_UNITS: u32 = 8;
-/// Looks that the exhaustive search may take; one at a whole solution counts for each of its nodes.
-const LOOKS: usize = 40_000;
+/// Looks at patterns that the exhaustive search may take.
+const LOOKS: usize = 200_000;
+/// What a look at a whole solution counts for each of its nodes: about as many looks at patterns take as long.
+const WHOLE: usize = 10;
 
 /// For a handful of units: tries the ways to place them all on whole patterns, and takes the first that obeys every
 /// rule. Where rules interplay so that no order of placing one after the other succeeds, this still does.
@@ -179,19 +181,19 @@ struct Exhaustive<'p> {
 impl Exhaustive<'_> {
     /// Places what is missing with patterns from `first` on; whether it found a way.
     fn descend(&mut self, first: usize) -> bool {
-        if self.looks == 0 {
-            return false;
-        }
-        self.looks -= 1;
         if self.missing.iter().all(|units| *units == 0) {
-            self.looks = self.looks.saturating_sub(self.nodes.len());
+            self.looks = self.looks.saturating_sub(WHOLE * self.nodes.len());
             return self.problem.violations(&self.solution()).is_empty();
         }
         for position in first..self.patterns.len() {
-            let pattern = self.patterns[position].clone();
-            if pattern.counts.iter().any(|&(shape, units)| self.missing[shape as usize] < units) {
+            if self.looks == 0 {
+                return false;
+            }
+            self.looks -= 1;
+            if self.patterns[position].counts.iter().any(|&(shape, units)| self.missing[shape as usize] < units) {
                 continue;
             }
+            let pattern = self.patterns[position].clone();
             pattern.counts.iter().for_each(|&(shape, units)| self.missing[shape as usize] -= units);
             self.nodes.push((pattern.clone(), 1));
             if self.descend(position) {

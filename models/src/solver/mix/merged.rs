@@ -13,7 +13,7 @@ use super::classes::Classes;
 use super::cuts::Mixes;
 use super::pack::{Fitted, Packed, fitted, held};
 use super::pour::{Pour, Poured};
-use super::{MOST, Search, blocks_of, bought, middle};
+use super::{MOST, Nearly, Pack, Search, blocks_of, bought, middle};
 use crate::problem::{Pattern, Problem};
 use crate::solver::blocks::blocks;
 use crate::solver::columns::Pricing;
@@ -145,14 +145,12 @@ impl<'s, 'a> Merged<'s, 'a> {
         }
         let own: Vec<Vec<usize>> = mixes.bins.iter().map(|&bin| vec![bin]).collect();
         let pour = Pour::new(&master, &pricing, &middle(&fluid.nodes, &own))?;
-        let (slow, tried, offered) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        let (slow, tried) = (Cell::new(false), Cell::new(false));
+        let nearly = |mix: &[u32], poured: &Poured| {
+            self.offer(&whole_of(mix, poured), &Slice::of(control, 0.2));
+        };
         let pack = |mix: &[u32], poured: &Poured| {
-            let nodes = mix.iter().copied().enumerate().filter(|(_, nodes)| *nodes > 0).collect();
-            let whole = Whole { nodes, poured: poured.units.clone() };
-            // At once and evenly: that is seldom whole, but the better the incumbent the fewer bins.
-            if self.fine() && self.alone && !offered.replace(true) {
-                self.offer(&whole, control);
-            }
+            let whole = whole_of(mix, poured);
             // Fractions of patterns say more than what is poured, as long as they are found soon.
             if self.fine() && !slow.get() {
                 let problem = held(&classes.problem, mix);
@@ -177,8 +175,22 @@ impl<'s, 'a> Merged<'s, 'a> {
         let (master, pricing) = (&master, &pricing);
         let blocks = blocks_of(master);
         let fine = self.fine();
-        let mut search =
-            Search { state, master, pricing, settings, control, mixes, blocks, pour, pack: &pack, fine, known: &known };
+        let nearly: Option<&Nearly> = if fine && self.alone { Some(&nearly) } else { None };
+        let pack: &Pack = &pack;
+        let mut search = Search {
+            state,
+            master,
+            pricing,
+            settings,
+            control,
+            mixes,
+            blocks,
+            pour,
+            pack,
+            nearly,
+            fine,
+            known: &known,
+        };
         if fine && !self.alone {
             search.run(0.0, true, gap)?;
             return search.run(0.0, false, gap).map(drop);
@@ -215,6 +227,12 @@ impl<'s, 'a> Merged<'s, 'a> {
         state.offer(improve(problem, solution, None, settings, &slice), "mix");
         true
     }
+}
+
+/// A mix (nodes by bin) and what was poured onto it.
+fn whole_of(mix: &[u32], poured: &Poured) -> Whole {
+    let nodes = mix.iter().copied().enumerate().filter(|(_, nodes)| *nodes > 0).collect();
+    Whole { nodes, poured: poured.units.clone() }
 }
 
 /// The problem once these nodes are paid for: of the others only those cheaper than `small` can be bought.

@@ -44,6 +44,13 @@ const COARSE: f64 = 2e-3;
 const SHARE: f64 = 0.15;
 const FINE: f64 = 0.002;
 
+/// The share of the middle mix that may be wanting where a mix is packed all the same: a few small nodes make up for it.
+const NEARLY: f64 = 0.02;
+
+/// The share of the open gap that such a mix must promise to close, and how often in a row that may turn out untrue.
+const WORTHWHILE: f64 = 0.5;
+const IN_VAIN: u32 = 3;
+
 /// Shares of every node that are kept free, so that whole pods fit as well; none proves a bound.
 const SLACKS: [f64; 5] = [0.0, 0.003, 0.006, 0.01, 0.02];
 
@@ -85,8 +92,21 @@ pub(super) fn close(
         |mix: &[u32], _: &Poured| pack(state, master, &patterns, mix, prices, settings, &Slice::of(control, 0.25));
     let known = || bought(&state.solution());
     let blocks = blocks_of(master);
-    Search { state, master, pricing, settings, control, mixes, blocks, pour, pack: &pack, fine: false, known: &known }
-        .close(gap)
+    Search {
+        state,
+        master,
+        pricing,
+        settings,
+        control,
+        mixes,
+        blocks,
+        pour,
+        pack: &pack,
+        nearly: None,
+        fine: false,
+        known: &known,
+    }
+    .close(gap)
 }
 
 /// The rows of each block; none where all is one.
@@ -118,6 +138,9 @@ fn middle(nodes: &[f64], classes: &[Vec<usize>]) -> Vec<f64> {
 /// What is done with a mix (nodes by bin) that holds everything when it is poured.
 type Pack<'s> = dyn Fn(&[u32], &Poured) -> Result<Packed, HighsError> + 's;
 
+/// Packs a mix that holds nearly everything at once, with what little is missing on more nodes.
+type Nearly<'s> = dyn Fn(&[u32], &Poured) + 's;
+
 struct Search<'s, 'a> {
     state: &'s State<'a>,
     /// The rows of the problem whose bins are mixed: the state's, or one of which every solution of that is one.
@@ -130,6 +153,8 @@ struct Search<'s, 'a> {
     blocks: Vec<Vec<bool>>,
     pour: Pour<'s>,
     pack: &'s Pack<'s>,
+    /// The better the incumbent the fewer bins there are; `None` where dives have found a good one.
+    nearly: Option<&'s Nearly<'s>>,
     /// Whether mixes are packed unit by unit.
     fine: bool,
     /// The nodes of the incumbent by bin.
@@ -164,6 +189,7 @@ impl Search<'_, '_> {
         let problem = master.problem;
         let step = bound::price_step(problem) as f64 * 0.99e-9;
         let rounds = self.settings.iterations.unwrap_or(u64::MAX);
+        let mut in_vain = 0;
         for _ in 0..rounds {
             if control.exhausted() {
                 break;
@@ -201,6 +227,15 @@ impl Search<'_, '_> {
                 Err(HighsError::Stopped | HighsError::Status(_)) => break,
                 Err(error) => return Err(error),
             };
+            if let Some(nearly) = self.nearly
+                && in_vain < IN_VAIN
+                && poured.missing < NEARLY
+                && self.worthwhile(cost as f64 * (1.0 + poured.missing))
+            {
+                let before = state.cost();
+                nearly(&mix, &poured);
+                in_vain = if state.cost() < before { 0 } else { in_vain + 1 };
+            }
             let duals = if poured.missing > 1e-7 {
                 poured.duals
             } else {
@@ -232,6 +267,12 @@ impl Search<'_, '_> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether a solution of this cost, in billionths of a dollar an hour, would close much of the open gap.
+    fn worthwhile(&self, cost: f64) -> bool {
+        let incumbent = self.state.cost() as f64;
+        cost < incumbent * (1.0 - WORTHWHILE * self.state.gap())
     }
 }
 
