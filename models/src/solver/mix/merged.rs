@@ -13,7 +13,7 @@ use super::classes::Classes;
 use super::cuts::Mixes;
 use super::pack::{Fitted, Packed, fitted, held};
 use super::pour::{Pour, Poured};
-use super::{MOST, Nearly, Pack, Search, blocks_of, bought, middle};
+use super::{MOST, Nearly, Packer, Search, blocks_of, bought, middle};
 use crate::problem::{Pattern, Problem};
 use crate::solver::blocks::blocks;
 use crate::solver::columns::Pricing;
@@ -176,21 +176,9 @@ impl<'s, 'a> Merged<'s, 'a> {
         let blocks = blocks_of(master);
         let fine = self.fine();
         let nearly: Option<&Nearly> = if fine && self.alone { Some(&nearly) } else { None };
-        let pack: &Pack = &pack;
-        let mut search = Search {
-            state,
-            master,
-            pricing,
-            settings,
-            control,
-            mixes,
-            blocks,
-            pour,
-            pack,
-            nearly,
-            fine,
-            known: &known,
-        };
+        let packer = Packer { whole: &pack, nearly, fine };
+        let mut search =
+            Search { state, master, pricing, settings, control, mixes, blocks, pour, packer, known: &known };
         if fine && !self.alone {
             search.run(0.0, true, gap)?;
             return search.run(0.0, false, gap).map(drop);

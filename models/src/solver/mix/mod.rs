@@ -92,21 +92,8 @@ pub(super) fn close(
         |mix: &[u32], _: &Poured| pack(state, master, &patterns, mix, prices, settings, &Slice::of(control, 0.25));
     let known = || bought(&state.solution());
     let blocks = blocks_of(master);
-    Search {
-        state,
-        master,
-        pricing,
-        settings,
-        control,
-        mixes,
-        blocks,
-        pour,
-        pack: &pack,
-        nearly: None,
-        fine: false,
-        known: &known,
-    }
-    .close(gap)
+    let packer = Packer { whole: &pack, nearly: None, fine: false };
+    Search { state, master, pricing, settings, control, mixes, blocks, pour, packer, known: &known }.close(gap)
 }
 
 /// The rows of each block; none where all is one.
@@ -141,6 +128,15 @@ type Pack<'s> = dyn Fn(&[u32], &Poured) -> Result<Packed, HighsError> + 's;
 /// Packs a mix that holds nearly everything at once, with what little is missing on more nodes.
 type Nearly<'s> = dyn Fn(&[u32], &Poured) + 's;
 
+/// How mixes are packed.
+struct Packer<'s> {
+    whole: &'s Pack<'s>,
+    /// The better the incumbent the fewer bins there are; `None` where it is good already.
+    nearly: Option<&'s Nearly<'s>>,
+    /// Whether mixes are packed unit by unit.
+    fine: bool,
+}
+
 struct Search<'s, 'a> {
     state: &'s State<'a>,
     /// The rows of the problem whose bins are mixed: the state's, or one of which every solution of that is one.
@@ -152,11 +148,7 @@ struct Search<'s, 'a> {
     /// By block, where there are several: its own rows. What duals say of them alone is a cut as well.
     blocks: Vec<Vec<bool>>,
     pour: Pour<'s>,
-    pack: &'s Pack<'s>,
-    /// The better the incumbent the fewer bins there are; `None` where dives have found a good one.
-    nearly: Option<&'s Nearly<'s>>,
-    /// Whether mixes are packed unit by unit.
-    fine: bool,
+    packer: Packer<'s>,
     /// The nodes of the incumbent by bin.
     known: &'s dyn Fn() -> Vec<u32>,
 }
@@ -175,7 +167,7 @@ impl Search<'_, '_> {
             if slack == 0.0 {
                 // Room is of little use to those who pack unit by unit; the cheapest mix is nearer then. To all others the
                 // better incumbent that there may be by now is worth a closer look.
-                self.run(0.0, !self.fine, gap)?;
+                self.run(0.0, !self.packer.fine, gap)?;
             }
         }
         self.run(0.0, false, gap)?;
@@ -227,7 +219,7 @@ impl Search<'_, '_> {
                 Err(HighsError::Stopped | HighsError::Status(_)) => break,
                 Err(error) => return Err(error),
             };
-            if let Some(nearly) = self.nearly
+            if let Some(nearly) = self.packer.nearly
                 && in_vain < IN_VAIN
                 && poured.missing < NEARLY
                 && self.worthwhile(cost as f64 * (1.0 + poured.missing))
@@ -239,7 +231,7 @@ impl Search<'_, '_> {
             let duals = if poured.missing > 1e-7 {
                 poured.duals
             } else {
-                match (self.pack)(&mix, &poured)? {
+                match (self.packer.whole)(&mix, &poured)? {
                     Packed::Lacking(duals) => duals,
                     Packed::Stopped => break,
                     Packed::Offered => {
