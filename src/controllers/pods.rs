@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, PodCondition};
 use kube::ResourceExt;
 use supercargo_models::kubernetes::taints::tolerations;
 
@@ -58,13 +58,25 @@ pub fn is_ignored(pod: &Pod) -> bool {
     is_left_over(pod) && refuses_pools(pod)
 }
 
+/// Whether a scheduler has yet to look at a pod that a machine may help.
+pub fn is_unseen(pod: &Pod) -> bool {
+    scheduled(pod).is_none() && is_for_machines(pod) && !refuses_pools(pod)
+}
+
 fn is_left_over(pod: &Pod) -> bool {
-    let unschedulable = pod.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
-        condition.type_ == "PodScheduled"
-            && condition.status == "False"
-            && condition.reason.as_deref() == Some("Unschedulable")
-    });
-    unschedulable && node_of(pod).is_none() && !is_over(pod) && !is_daemon(pod) && !is_mirror(pod)
+    let unschedulable = scheduled(pod)
+        .is_some_and(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"));
+    unschedulable && is_for_machines(pod)
+}
+
+/// What a scheduler has said of a pod.
+fn scheduled(pod: &Pod) -> Option<&PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled")
+}
+
+/// Whether a pod has no node, and neither has ended nor is a kubelet's or a daemon set's.
+fn is_for_machines(pod: &Pod) -> bool {
+    node_of(pod).is_none() && !is_over(pod) && !is_daemon(pod) && !is_mirror(pod)
 }
 
 /// Whether a pod requires a node of no pool: `karpenter.sh/nodepool DoesNotExist` in each of its terms.
@@ -330,6 +342,10 @@ mod tests {
             "conditions",
             json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]),
         );
+        // Nobody has looked at it, or it is not to be looked at yet.
+        assert!(is_unseen(&pod(json!({"status": {"conditions": []}}))) && !is_unseen(&pod(json!({}))));
+        let gated = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]);
+        assert!(!is_unseen(&pod(json!({"status": {"conditions": gated}}))));
         without("status", "nominatedNodeName", json!("node"));
         without("spec", "nodeName", json!("node"));
         without("metadata", "deletionTimestamp", json!("2026-01-01T00:00:00Z"));

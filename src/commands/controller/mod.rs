@@ -68,7 +68,7 @@ pub struct ControllerArguments {
     /// A context of the kubeconfig in place of its current one.
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
-    /// A batch of pods is planned once no other has come for so long.
+    /// A batch of pods is planned once no other has come for so long, and a scheduler has looked at those that were there.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, env = "BATCH_IDLE_DURATION", hide_env_values = true, help_heading = "Provisioning")]
     pub batch_idle_duration: Duration,
     /// And at the latest so long after its first pod.

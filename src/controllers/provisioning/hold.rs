@@ -27,7 +27,8 @@ use crate::binding::{self, Attempt, PodKey, Seen};
 /// Pods of one node that are bound at once.
 const AT_ONCE: usize = 16;
 /// How long after its registration a node may stay closed when its own pods are bound, for those of the same plan whose
-/// machines are a little later: kube-scheduler would put them here.
+/// machines are a little later: kube-scheduler would put them here. Those that are just being bound elsewhere are waited
+/// for until the deadline.
 const COMPANY: Duration = Duration::from_secs(10);
 /// How soon volumes that are being made, or plans that are being acted on, are looked at again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -85,6 +86,7 @@ pub async fn serve(
         let key = PodKey { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() };
         (key, Arc::clone(pod))
     });
+    lock(&context.pins).set_binding(&claim.name_any(), true);
     let outcomes: Vec<(PodKey, Option<String>, kube::Result<Attempt>)> = stream::iter(known)
         .map(|(key, pod)| async {
             let uid = pod.uid();
@@ -103,6 +105,7 @@ pub async fn serve(
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
+    lock(&context.pins).set_binding(&claim.name_any(), false);
     let mut wait = false;
     let mut bound = 0_usize;
     for (pod, uid, outcome) in outcomes {
@@ -127,8 +130,11 @@ pub async fn serve(
     if !planned.is_empty() {
         info!(node = node.name_any(), "{bound} of {} planned pods {done}", planned.len());
     }
-    let company = self::left(claim, COMPANY.min(settings.bind_deadline), now);
-    let waits = settings.bind == Bind::Planned && lock(&context.pins).has_others_to_bind(&claim.name_any());
+    let pins = lock(&context.pins);
+    let waits = settings.bind == Bind::Planned && pins.has_others_to_bind(&claim.name_any());
+    let longest = if pins.are_others_being_bound(&claim.name_any()) { Duration::MAX } else { COMPANY };
+    drop(pins);
+    let company = self::left(claim, longest.min(settings.bind_deadline), now);
     Ok((waits && !company.is_zero()).then(|| PAUSE.min(company)))
 }
 

@@ -73,24 +73,7 @@ pub async fn run(context: Arc<Context>) {
         if !again && waiting.iter().all(|pod| lock(&context.pins).is_unplaced(&pod.uid().unwrap_or_default())) {
             continue;
         }
-        let settings = &context.settings;
-        let mut window = Window::open(settings.batch_idle, settings.batch_max, Instant::now());
-        let mut known = provisionable(&context).len();
-        loop {
-            let left = window.left(Instant::now());
-            // What was refused is planned anew at once.
-            if context.bells.urgent.swap(false, Ordering::Relaxed) || left.is_zero() {
-                break;
-            }
-            if tokio::time::timeout(left, bell.notified()).await.is_err() {
-                break;
-            }
-            let now = provisionable(&context).len();
-            if now > known {
-                window.add(Instant::now());
-            }
-            known = now;
-        }
+        gather(&context).await;
         planned = Some(Instant::now());
         let outcome = provision(&context).await;
         lock(&context.pins).set_begun();
@@ -100,6 +83,40 @@ pub async fn run(context: Arc<Context>) {
             bell.notify_one();
         }
     }
+}
+
+/// Waits until a batch is complete: no other pod came for a while, and the scheduler has looked at all that were there
+/// then. One that is behind finds one pod after the other without a node; planned one by one they would get a machine each.
+async fn gather(context: &Context) {
+    let (settings, bell) = (&context.settings, &context.bells.batch);
+    let mut window = Window::open(settings.batch_idle, settings.batch_max, Instant::now());
+    let mut known = provisionable(context).len();
+    let mut unseen = unseen(context);
+    // What was refused is planned anew at once.
+    while !context.bells.urgent.swap(false, Ordering::Relaxed) {
+        let left = window.left(Instant::now());
+        if !left.is_zero() {
+            let _ = tokio::time::timeout(left, bell.notified()).await;
+        }
+        let now = provisionable(context).len();
+        let behind = || !self::unseen(context).is_disjoint(&unseen);
+        if now > known || (window.left(Instant::now()).is_zero() && behind()) {
+            window.add(Instant::now());
+            unseen = self::unseen(context);
+        }
+        known = now;
+        if window.left(Instant::now()).is_zero() {
+            return;
+        }
+    }
+}
+
+/// Pods, by uid, that a scheduler which found no node for others has yet to look at.
+fn unseen(context: &Context) -> BTreeSet<String> {
+    let scheduler = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.scheduler_name.clone());
+    let at_work: BTreeSet<_> = provisionable(context).iter().map(|pod| scheduler(pod)).collect();
+    let unseen = context.stores.pods.state_filter(|pod| pods::is_unseen(pod) && at_work.contains(&scheduler(pod)));
+    unseen.iter().filter_map(|pod| pod.uid()).collect()
 }
 
 /// All pods that wait for a machine.

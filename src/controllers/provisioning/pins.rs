@@ -51,6 +51,8 @@ pub struct Pins {
     late: BTreeSet<String>,
     /// Claims of such machines.
     extra: BTreeSet<String>,
+    /// Claims whose pods are just being bound.
+    binding: BTreeSet<String>,
     /// Whether the pods that wait were looked at since the program began.
     begun: bool,
     /// Whether the claims of a plan are just being made.
@@ -91,6 +93,20 @@ impl Pins {
         let elsewhere = |place: &Place| matches!(place, Place::Claim(other) if other != claim);
         let plan = self.plans.get(claim);
         self.pods.values().any(|pin| Some(&pin.plan) == plan && !pin.bound && elsewhere(&pin.place))
+    }
+
+    /// Pods of a claim are just being bound, or all that could be are.
+    pub fn set_binding(&mut self, claim: &str, binding: bool) {
+        match binding {
+            true => self.binding.insert(claim.to_owned()),
+            false => self.binding.remove(claim),
+        };
+    }
+
+    /// Whether pods of the plan of a claim are just being bound to other claims' machines.
+    pub fn are_others_being_bound(&self, claim: &str) -> bool {
+        let plan = self.plans.get(claim);
+        self.binding.iter().any(|other| other != claim && self.plans.get(other) == plan)
     }
 
     /// The pods that wait were looked at, and those that a plan found a place for are pinned.
@@ -254,6 +270,11 @@ mod tests {
         pins.put("d", claim("three"));
         pins.set_bound("a");
         assert!(pins.to_bind(&claim("one")).is_empty());
+        pins.set_binding("two", true);
+        assert!(pins.are_others_being_bound("one"));
+        assert!(!pins.are_others_being_bound("two") && !pins.are_others_being_bound("three"));
+        pins.set_binding("two", false);
+        assert!(!pins.are_others_being_bound("one"));
         // "two" has all others, but not itself, to wait for; a node that was there, and other plans, are no matter.
         assert!(pins.has_others_to_bind("one"));
         assert!(!pins.has_others_to_bind("two") && !pins.has_others_to_bind("three"));

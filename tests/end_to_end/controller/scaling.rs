@@ -1,10 +1,12 @@
 //! From nothing to nodes and back, under what pools and the cloud allow.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use supercargo::api::{KWOKNodeClass, NodePool};
@@ -163,6 +165,55 @@ fn pods_that_ask_for_a_gpu_get_machines_that_have_one_and_no_others_do() {
         let on_gpus = stage.running().await;
         assert_eq!(on_gpus.iter().filter(|name| with.iter().any(|node| node.name_any() == **name)).count(), 2);
         stage.whole(nodes.len()).await;
+    });
+}
+
+/// A process that stands still until this is dropped.
+struct StandsStill(u32);
+
+impl StandsStill {
+    fn new(process: u32) -> Self {
+        let still = StandsStill(process);
+        assert!(still.signal("STOP"));
+        still
+    }
+
+    fn signal(&self, name: &str) -> bool {
+        Command::new("kill").args([&format!("-{name}"), &self.0.to_string()]).status().unwrap().success()
+    }
+}
+
+impl Drop for StandsStill {
+    fn drop(&mut self) {
+        self.signal("CONT");
+    }
+}
+
+#[test]
+fn a_batch_waits_for_a_scheduler_that_is_behind() {
+    run(async |stage| {
+        stage.pool("default", json!({})).await;
+        let controller = stage.controller(&["--batch-max-duration", "5m"]);
+        let mut processes = stage.control_plane.state().processes.iter();
+        let (_, scheduler) = processes.find(|(name, _)| name == "kube-scheduler").unwrap();
+        let _still = StandsStill::new(*scheduler);
+        stage.deployment("inflate", 2, "500m", json!({})).await;
+        let pods = until("both pods", async || {
+            let pods = stage.pods().list(&ListParams::default()).await.unwrap().items;
+            (pods.len() == 2).then_some(pods)
+        })
+        .await;
+        let finds_no_node = async |pod: &Pod| {
+            let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"});
+            let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+            stage.pods().patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.unwrap();
+        };
+        finds_no_node(&pods[0]).await;
+        // Ten times as long as a batch stays open for more pods.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(stage.claims().await.is_empty(), "{}", controller.log());
+        finds_no_node(&pods[1]).await;
+        until("a plan of both", async || controller.log().contains("planned 2 pods: 1 new node").then_some(())).await;
     });
 }
 
