@@ -8,7 +8,7 @@ use fixedbitset::FixedBitSet;
 use super::transfer::transfer;
 use super::{Answer, PlanError, Planner};
 use crate::problem::build::{Built, Form, Model, Options, Part, Proto};
-use crate::problem::{BinSource, Problem, Solution};
+use crate::problem::{Bin, BinSource, Exhausted, Problem, Solution};
 use crate::solver::Slice;
 use crate::solver::{Control, Method, Outcome, Settings, Status};
 
@@ -47,8 +47,8 @@ impl<'a> Planner<'a> {
 
     /// Each shape in the heaviest pools first; what finds no place there goes to the next ones.
     ///
-    /// Nodes that are packed tighter in the end than before may leave room in heavier pools for what went to lighter ones:
-    /// then it is taken back and solved once more.
+    /// Nodes that are packed tighter than the greedy's may leave room in heavier pools for what went to lighter ones: after
+    /// some of the time it is taken back, and solved so that none is left again.
     ///
     /// `None` where `apart` has no use for the pools that the pods come to, before time is spent on them.
     pub(super) fn solve_levels(
@@ -72,18 +72,26 @@ impl<'a> Planner<'a> {
         if !apart(&first) {
             return None;
         }
-        let solved = self.solve_from(&first, &Slice::of(control, SETTLED));
-        let from = match self.raised(&solved) {
-            None if !leaves_room(&solved) => return Some(solved),
-            Some(raised) if apart(&raised) => raised,
-            _ => standing(&first, solved.outcome),
-        };
-        let again = self.solve_from(&from, control);
-        match leaves_room(&again) {
-            // Its bound holds for what it began with, too.
-            true => Some(standing(&from, again.outcome)),
-            false => Some(again),
+        if with_wishes(first.clone()).built.problem.rules.exhausted.is_empty() {
+            return Some(self.solve_from(&first, control));
         }
+        let settled = self.solve_from(&first, &Slice::of(control, SETTLED));
+        let from = match self.raised(&settled) {
+            None if !leaves_room(&settled) => settled,
+            Some(raised) if apart(&raised) => raised,
+            // Its bound holds for what it began with, too.
+            _ => standing(&first, settled.outcome),
+        };
+        if is_good_enough(&from, self.settings.gap) {
+            return Some(from);
+        }
+        let mut outcome = self.solve_from(&with_wishes(from.clone()), control).outcome;
+        if from.outcome.lower_bound > outcome.lower_bound {
+            outcome.lower_bound = from.outcome.lower_bound;
+            outcome.status = Status::of(from.built.problem.cost(&outcome.solution), outcome.lower_bound);
+        }
+        let solved = Answer { outcome, ..from.clone() };
+        Some(if leaves_room(&solved) { standing(&from, solved.outcome) } else { solved })
     }
 
     /// The same problem solved, beginning with what is known.
@@ -164,8 +172,15 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The part of the time after which pools are looked at once more for room that has become free.
-const SETTLED: f64 = 0.85;
+/// The part of the time after which pools are looked at once more for room that has become free; from then on none is
+/// to become free.
+const SETTLED: f64 = 0.1;
+
+/// Whether an answer is within a gap of its bound.
+fn is_good_enough(answer: &Answer, gap: f64) -> bool {
+    let cost = answer.built.problem.cost(&answer.outcome.solution);
+    answer.outcome.lower_bound.is_some_and(|bound| (cost - bound) as f64 <= gap.max(1e-9) * cost as f64)
+}
 
 /// How often the greedy is asked whether pods can be moved to a heavier pool before they are left where they are.
 const TRIES: usize = 16;
@@ -210,6 +225,8 @@ struct Room<'m, 'a> {
     left: Vec<i64>,
     /// Forms that no rule ties to other nodes.
     loose: FixedBitSet,
+    /// Nodes for sale by their hosts.
+    by_source: BTreeMap<usize, &'m Proto>,
 }
 
 impl<'m, 'a> Room<'m, 'a> {
@@ -230,7 +247,7 @@ impl<'m, 'a> Room<'m, 'a> {
                 left[*budget] -= amount * i64::from(*copies);
             }
         }
-        Room { model, left, loose: model.loose() }
+        Room { model, left, loose: model.loose(), by_source }
     }
 
     /// The heaviest pools above those of a part that may buy one more node for it, and how many of its pods they could
@@ -251,6 +268,41 @@ impl<'m, 'a> Room<'m, 'a> {
         let within = |(budget, amount): &(usize, i64)| (*amount > 0).then(|| self.left[*budget] / amount);
         proto.takes.iter().filter_map(within).min().unwrap_or(i64::MAX).max(0)
     }
+}
+
+/// An answer whose problem wishes that heavier pools have no room for what is planned for lighter ones, as far as they have
+/// none in the answer.
+fn with_wishes<'a>(mut answer: Answer<'a>) -> Answer<'a> {
+    let room = Room::of(&answer);
+    let parts = answer.built.parts.iter().filter(|part| room.loose.contains(part.form));
+    let parts: Vec<(&Form, Option<i32>)> = parts.map(|part| (&room.model.forms[part.form], part.weight)).collect();
+    // By limits, what nodes take of them.
+    let mut wished: BTreeMap<Vec<usize>, BTreeSet<Vec<i64>>> = BTreeMap::new();
+    for proto in room.model.protos.iter().filter(|proto| proto.weight.is_some() && room.nodes(proto) == 0) {
+        let lower = |(form, weight): &(&Form, Option<i32>)| proto.weight > *weight && proto.could_hold(form);
+        if parts.iter().any(|part| lower(part) && held(proto, part.0) > 0) {
+            let (budgets, takes) = proto.takes.iter().copied().unzip();
+            wished.entry(budgets).or_default().insert(takes);
+        }
+    }
+    // Of two that take the same either one will do.
+    let own = |budget: usize| {
+        let takes = |(bin, row): (usize, &Bin)| {
+            let BinSource::Offering(host) = row.source else { return None };
+            room.by_source.get(&host)?.takes.iter().find(|(taken, _)| *taken == budget).map(|(_, takes)| (bin, *takes))
+        };
+        let problem = &answer.built.problem;
+        let per_node: BTreeMap<usize, i64> = problem.bins.iter().enumerate().filter_map(takes).collect();
+        let limit = room.model.budgets[budget].left;
+        problem.rules.node_budgets.iter().position(|own| own.limit == limit && own.per_node == per_node)
+    };
+    let exhausted = wished.into_iter().filter_map(|(budgets, nodes)| {
+        let limits = budgets.into_iter().map(own).collect::<Option<_>>()?;
+        Some(Exhausted { limits, nodes: nodes.into_iter().collect() })
+    });
+    let exhausted = exhausted.collect();
+    answer.built.problem.rules.exhausted = exhausted;
+    answer
 }
 
 /// How many units of a form a node has room for.

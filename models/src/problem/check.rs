@@ -146,13 +146,22 @@ impl Problem {
         }
         self.check_domains(solution, &mut found);
         for budget in &self.rules.node_budgets {
-            let sum: i64 = budget.per_node.iter().map(|(&bin, &take)| take * opened[bin] as i64).sum();
+            let sum = budget.taken(&opened);
             // A limit below 0 (the pool is over it already) forbids more, not what is there.
             if sum > budget.limit.max(0) {
                 found.push(across(&budget.name, format!("{sum} taken of {}", budget.limit)));
             }
         }
         found
+    }
+
+    /// Whether a solution leaves of limits what was to be used ([`Exhausted`](super::Exhausted)).
+    pub fn leaves_room(&self, solution: &Solution) -> bool {
+        let mut opened = vec![0_u64; self.bins.len()];
+        solution.nodes.iter().for_each(|(pattern, copies)| opened[pattern.bin as usize] += u64::from(*copies));
+        let left: Vec<i64> =
+            self.rules.node_budgets.iter().map(|budget| budget.limit - budget.taken(&opened)).collect();
+        self.rules.exhausted.iter().any(|wish| wish.leaves_room(&left))
     }
 
     /// Pods of a set of shapes by domain of a topology.

@@ -9,7 +9,7 @@ pub(crate) mod types;
 
 pub use check::{Violation, fits};
 pub use types::{
-    Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap,
+    Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, Exhausted, Flexible, FlexibleHost, NodeBudget, NodeCap,
     NodeExclusive, NodeSpread, NodeTogether, Pattern, Problem, Rules, Shape, ShapeSet, Solution, Spread, Topology,
     Unit,
 };

@@ -113,6 +113,9 @@ pub struct Rules {
     pub domain_togethers: Vec<DomainTogether>,
     /// The nodes together take at most so much.
     pub node_budgets: Vec<NodeBudget>,
+    /// Of limits nothing is to be left that could still be used. A wish, no rule: who breaks it is feasible.
+    #[serde(default)]
+    pub exhausted: Vec<Exhausted>,
 }
 
 /// On one node of bin `b`, the pods of `members` together are at most `limit - present[b]`.
@@ -328,6 +331,33 @@ pub struct NodeBudget {
     pub per_node: BTreeMap<usize, i64>,
     /// What is left to take.
     pub limit: i64,
+}
+
+impl NodeBudget {
+    /// What nodes take, by how many there are of each bin.
+    pub(crate) fn taken(&self, opened: &[u64]) -> i64 {
+        self.per_node.iter().map(|(&bin, &take)| take * opened[bin] as i64).sum()
+    }
+}
+
+/// For each of `nodes` some limit has less left than the node takes of it: none of them could be bought beside the others.
+///
+/// Comes from heavier pools that could hold what is planned for lighter ones: pods go to a lighter pool only where the
+/// heavier ones have no room for one more node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exhausted {
+    /// Limits of the pool, as indices into [`Rules::node_budgets`].
+    pub limits: Vec<usize>,
+    /// What nodes that are not to be left room for take of each limit.
+    pub nodes: Vec<Vec<i64>>,
+}
+
+impl Exhausted {
+    /// Whether one of the nodes could be bought, by what is left of each of [`Rules::node_budgets`].
+    pub(crate) fn leaves_room(&self, left: &[i64]) -> bool {
+        let buys = |takes: &Vec<i64>| takes.iter().zip(&self.limits).all(|(takes, limit)| *takes <= left[*limit]);
+        self.nodes.iter().any(buys)
+    }
 }
 
 /// One node: its bin and what it holds.

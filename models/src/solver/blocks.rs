@@ -96,6 +96,8 @@ fn divided(solution: &Solution, block: &ShapeSet) -> (Nodes, Nodes) {
 /// look back at them are left to whoever checks the whole.
 fn beside(problem: &Problem, held: &[(Pattern, u32)]) -> Problem {
     let mut rest = problem.clone();
+    // What is to be used of limits is a matter of the whole.
+    rest.rules.exhausted.clear();
     for (pattern, copies) in held {
         let bin = pattern.bin as usize;
         if problem.bins[bin].max_count == Some(1) {

@@ -9,8 +9,8 @@ use ndarray::Axis;
 use super::Known;
 use super::quiet::{awake, wakes};
 use crate::problem::{
-    Bin, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap, NodeExclusive,
-    NodeSpread, NodeTogether, Pattern, Problem, Rules, ShapeSet, Solution, Spread,
+    Bin, DomainCap, DomainExclusive, DomainTogether, Exhausted, Flexible, FlexibleHost, NodeBudget, NodeCap,
+    NodeExclusive, NodeSpread, NodeTogether, Pattern, Problem, Rules, ShapeSet, Solution, Spread,
 };
 
 /// One part, as a problem of its own.
@@ -103,6 +103,8 @@ impl<'a> Part<'a> {
     fn rules(&self, rules: &Rules, bins: &[Bin]) -> Rules {
         let shapes = |set: &ShapeSet| self.of_shapes(set);
         let some = |set: &ShapeSet| self.shapes.iter().any(|shape| set.contains(*shape));
+        let binds = |budget: &usize| !self.of_bins(&rules.node_budgets[*budget].per_node).is_empty();
+        let budgets: Vec<usize> = (0..rules.node_budgets.len()).filter(binds).collect();
         Rules {
             node_caps: rules
                 .node_caps
@@ -189,11 +191,19 @@ impl<'a> Part<'a> {
                     ..rule.clone()
                 })
                 .collect(),
-            node_budgets: rules
-                .node_budgets
+            node_budgets: budgets
                 .iter()
+                .map(|budget| &rules.node_budgets[*budget])
                 .map(|rule| NodeBudget { per_node: self.of_bins(&rule.per_node), ..rule.clone() })
-                .filter(|rule| !rule.per_node.is_empty())
+                .collect(),
+            // Whoever shares a limit is in the same part.
+            exhausted: rules
+                .exhausted
+                .iter()
+                .filter_map(|wish| {
+                    let limits = wish.limits.iter().map(|limit| budgets.iter().position(|own| own == limit));
+                    Some(Exhausted { limits: limits.collect::<Option<_>>()?, nodes: wish.nodes.clone() })
+                })
                 .collect(),
         }
     }
@@ -333,6 +343,22 @@ mod tests {
             }
         }
         assert!(several > 10, "only {several} problems have more than one part");
+    }
+
+    #[test]
+    fn a_part_has_its_own_limits_and_what_is_to_be_used_of_them() {
+        let mut problem = divided(1);
+        for side in 0..2 {
+            let per_node = (side..problem.bins.len()).step_by(2).map(|bin| (bin, 1)).collect();
+            problem.rules.node_budgets.push(NodeBudget { name: String::new(), per_node, limit: 9 });
+        }
+        let second = problem.rules.node_budgets.len() - 1;
+        problem.rules.exhausted.push(Exhausted { limits: vec![second], nodes: vec![vec![1]] });
+        let parts: Vec<Part> =
+            [0, 1].map(|side| Part::new(&problem, (side..problem.shapes.len()).step_by(2).collect())).into();
+        assert!(parts[0].problem.rules.exhausted.is_empty());
+        let own = &parts[1].problem.rules;
+        assert_eq!(own.exhausted[0].limits, [own.node_budgets.len() - 1]);
     }
 
     #[test]

@@ -110,15 +110,29 @@ pub(super) struct State<'a> {
 pub(super) struct Best {
     rank: (Vec<u64>, i64),
     solution: Solution,
+    /// The best solution that leaves nothing of limits that was to be used, where that is wished for.
+    used_up: Option<((Vec<u64>, i64), Solution)>,
     pub(super) bound: Option<i64>,
     notes: Vec<String>,
     learnt: Known,
 }
 
+impl Best {
+    /// The best solution, or that which leaves nothing of limits if it places as many units.
+    fn answer(&self) -> &Solution {
+        match &self.used_up {
+            Some((rank, solution)) if rank.0 == self.rank.0 => solution,
+            _ => &self.solution,
+        }
+    }
+}
+
 impl<'a> State<'a> {
     pub(super) fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
-        let best =
-            Best { rank: rank(problem, &solution), solution, bound: None, notes: Vec::new(), learnt: Known::default() };
+        let rank = rank(problem, &solution);
+        let is_answer = !problem.rules.exhausted.is_empty() && !problem.leaves_room(&solution);
+        let used_up = is_answer.then(|| (rank.clone(), solution.clone()));
+        let best = Best { rank, solution, used_up, bound: None, notes: Vec::new(), learnt: Known::default() };
         State { problem, control, inner: Mutex::new(best) }
     }
 
@@ -141,6 +155,11 @@ impl<'a> State<'a> {
         self.best(|best| best.solution.clone())
     }
 
+    /// What would be the answer now.
+    fn answer(&self) -> Solution {
+        self.best(|best| best.answer().clone())
+    }
+
     pub(super) fn cost(&self) -> i64 {
         self.best(|best| best.rank.1)
     }
@@ -148,11 +167,14 @@ impl<'a> State<'a> {
     /// Takes a solution that is better than the incumbent and obeys every rule.
     pub(super) fn offer(&self, solution: Solution, stage: &'static str) {
         let found = rank(self.problem, &solution);
-        if self.best(|best| found >= best.rank) || !self.problem.violations(&solution).is_empty() {
+        let wanted = !self.problem.rules.exhausted.is_empty() && !self.problem.leaves_room(&solution);
+        let uses_up = |best: &Best| wanted && best.used_up.as_ref().is_none_or(|(known, _)| found < *known);
+        if self.best(|best| found >= best.rank && !uses_up(best)) || !self.problem.violations(&solution).is_empty() {
             return;
         }
         let told = self.best(|best| {
-            if found >= best.rank {
+            let uses_up = uses_up(best);
+            if found >= best.rank && !uses_up {
                 return None;
             }
             if best.bound.is_some_and(|bound| found.1 < bound) && found.0 == best.rank.0 {
@@ -160,7 +182,13 @@ impl<'a> State<'a> {
                 best.notes.push(format!("a solution of stage {stage} below the bound was refused"));
                 return None;
             }
-            best.rank = found;
+            if uses_up {
+                best.used_up = Some((found.clone(), solution.clone()));
+            }
+            if found >= best.rank {
+                return None;
+            }
+            best.rank.clone_from(&found);
             best.solution = solution;
             let whole = best.rank.0.iter().all(|units| *units == 0);
             whole.then(|| Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
@@ -198,9 +226,10 @@ impl<'a> State<'a> {
         })
     }
 
+    /// The answer, the bound and what there is to say.
     pub(super) fn into_parts(self) -> (Solution, Option<i64>, Vec<String>) {
         let best = self.inner.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (best.solution, best.bound, best.notes)
+        (best.answer().clone(), best.bound, best.notes)
     }
 }
 
@@ -290,7 +319,7 @@ fn polish(state: &State, gap: f64, settings: &Settings, control: &dyn Control) {
         own.seed = own.seed.wrapping_add(1);
         let bound = state.best(|best| best.bound);
         let slice = Slice::of(control, 0.25);
-        state.offer(improve::improve(state.problem, state.solution(), bound, &own, &slice), "polish");
+        state.offer(improve::improve(state.problem, state.answer(), bound, &own, &slice), "polish");
     }
 }
 
@@ -498,7 +527,7 @@ impl End<'_, '_> {
         }
         let known = state.best(|best| best.bound);
         if cover::holds(problem) && !state.done(gap) {
-            state.offer(improve::improve(problem, state.solution(), known, settings, &short), "improve");
+            state.offer(improve::improve(problem, state.answer(), known, settings, &short), "improve");
         }
         stages.end("first dive");
         if state.done(gap) {
@@ -515,7 +544,7 @@ impl End<'_, '_> {
         if !state.done(gap) && !control.exhausted() {
             let bound = state.best(|best| best.bound);
             let own = Settings { gap, ..settings.clone() };
-            state.offer(improve::improve(problem, state.solution(), bound, &own, control), "improve");
+            state.offer(improve::improve(problem, state.answer(), bound, &own, control), "improve");
             stages.end("improve");
         }
         Ok(())

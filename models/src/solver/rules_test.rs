@@ -9,7 +9,7 @@ use ndarray::Array2;
 use super::heuristics_test::Time;
 use super::{Settings, complete, greedy, improve, quota};
 use crate::problem::{
-    Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, Flexible, FlexibleHost, NodeBudget, NodeCap,
+    Bin, BinSource, DomainCap, DomainExclusive, DomainTogether, Exhausted, Flexible, FlexibleHost, NodeBudget, NodeCap,
     NodeExclusive, NodeTogether, Pattern, Problem, Rules, Shape, ShapeSet, Solution, Spread, Topology, Unit,
 };
 
@@ -241,6 +241,31 @@ fn improvement_merges_what_stands_apart_and_stops_at_the_bound() {
     let bound = Some(problem.cost(&apart));
     assert_eq!(nodes(&improve::improve(&problem, apart.clone(), bound, &settings, &Time(1e9))), 16);
     assert_eq!(nodes(&improve::improve(&problem, apart, None, &settings, &Time(0.0))), 16);
+}
+
+#[test]
+fn what_is_to_be_used_of_a_limit_stays_used() {
+    let mut problem = problem(&[(8, 1)]);
+    // Bounds are told to a billionth of a dollar.
+    problem.bins.iter_mut().for_each(|bin| bin.price *= 1_000_000);
+    let per_node = (0..6).map(|bin| (bin, if bin % 2 == 0 { 1 } else { 3 })).collect();
+    problem.rules.node_budgets.push(NodeBudget { name: "limits".into(), per_node, limit: 3 });
+    problem.rules.exhausted.push(Exhausted { limits: vec![0], nodes: vec![vec![2], vec![1]] });
+    let big = Solution { nodes: vec![(Pattern { bin: 1, counts: vec![(0, 8)] }, 1)], unplaced: vec![0] };
+    // Two small nodes are the cheapest, but a third one could be bought beside them.
+    let small = solve(&problem);
+    assert_eq!(
+        (problem.cost(&small), problem.leaves_room(&small), problem.leaves_room(&big)),
+        (80_000_000, true, false)
+    );
+    let settings = Settings { iterations: Some(50), start: Some(big.clone()), ..Settings::default() };
+    let outcome = crate::solver::solve(&problem, &settings, &Time(1e9));
+    for found in [outcome.solution, improve::improve(&problem, big, None, &settings, &Time(1e9))] {
+        assert_eq!((problem.violations(&found), problem.leaves_room(&found)), (vec![], false));
+        assert!(problem.cost(&found) <= 128_000_000);
+    }
+    // The bound is that of all solutions.
+    assert!(outcome.lower_bound.is_some_and(|bound| bound <= 80_000_000), "{:?}", outcome.lower_bound);
 }
 
 #[test]

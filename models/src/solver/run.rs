@@ -119,12 +119,13 @@ fn begun(problem: &Problem, greedy: Solution, start: Option<&Solution>, control:
         // Worth only a little of the time: the greedy is there already.
         if whole { known } else { complete::complete(problem, &known, None, &Slice::of(control, 0.05)) }
     }));
+    // What leaves nothing of limits that is to be used comes before what is cheaper.
+    let worth = |solution: &Solution| {
+        let (unplaced, cost) = rank(problem, solution);
+        (unplaced, problem.leaves_room(solution), cost)
+    };
     match completed {
-        Ok(solution)
-            if rank(problem, &solution) < rank(problem, &greedy) && problem.violations(&solution).is_empty() =>
-        {
-            solution
-        }
+        Ok(solution) if worth(&solution) < worth(&greedy) && problem.violations(&solution).is_empty() => solution,
         _ => greedy,
     }
 }

@@ -80,6 +80,8 @@ struct Search<'i, 'p> {
     best_cost: i64,
     /// The best nodes, unless they are the present ones.
     best: Option<Vec<Group>>,
+    /// Whether all that is to be used of limits is used, and stays so.
+    uses_up: bool,
     random: Rng,
     /// Rounds since the search was last warmed, and how many until it is again.
     phase: u64,
@@ -102,6 +104,7 @@ impl<'i, 'p> Search<'i, 'p> {
             cost,
             best_cost: cost,
             best: None,
+            uses_up: !index.problem.rules.exhausted.is_empty() && !index.problem.leaves_room(solution),
             random: Rng::with_seed(seed ^ 0x5eed_0f1e_55ed_1357),
             phase: 0,
             cycle: FIRST_CYCLE,
@@ -145,7 +148,10 @@ impl<'i, 'p> Search<'i, 'p> {
         let spare = if self.random.f64() < 0.3 { self.use_spare_room(&picked) } else { Vec::new() };
         let made = self.recreate(&picked, below);
         match made {
-            Some((nodes, cost)) if self.packing.left.iter().all(|units| *units == 0) => {
+            Some((nodes, cost))
+                if self.packing.left.iter().all(|units| *units == 0)
+                    && !(self.uses_up && self.packing.leaves_limits()) =>
+            {
                 self.accept(&picked, nodes, spare, batch, cost - old);
             }
             _ => {
@@ -261,7 +267,7 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         // The round has charged one set of new nodes and refunded one set of old ones.
         let mut times = 1;
-        if batch > 1 && change < 0 && spare.is_empty() {
+        if batch > 1 && change < 0 && spare.is_empty() && !self.uses_up {
             while times < batch && self.repeat(picked, &nodes) {
                 times += 1;
             }
@@ -323,7 +329,9 @@ impl<'i, 'p> Search<'i, 'p> {
 
     fn finish(mut self) -> Solution {
         self.restart();
-        self.packing.right_size();
+        if !self.uses_up {
+            self.packing.right_size();
+        }
         self.packing.solution()
     }
 }

@@ -71,6 +71,11 @@ impl<'i, 'p> Packing<'i, 'p> {
         }
     }
 
+    /// Whether something is left of limits that is to be used.
+    pub fn leaves_limits(&self) -> bool {
+        self.index.problem.rules.exhausted.iter().any(|wish| wish.leaves_room(&self.budgets))
+    }
+
     /// What has been opened and taken from the budgets, to be put back by [`Packing::restore_books`].
     pub fn clone_books(&self) -> (Vec<u32>, Vec<i64>) {
         (self.opened.clone(), self.budgets.clone())
