@@ -32,6 +32,9 @@ const GRACE: f64 = 0.1;
 /// gained at once.
 const EARLY: f64 = 0.06;
 
+/// The same where there are few units, which are mostly proven before much could be gained.
+const EARLY_OF_FEW: f64 = 0.006;
+
 /// The share of the time in which whole nodes are looked for without regard to what is the same but for its zone; most
 /// problems need less.
 const REALISED: f64 = 0.15;
@@ -409,7 +412,8 @@ pub(super) fn search<'a>(
     }
     stages.end("fluid");
     if gap.is_some() && cover::holds(problem) {
-        let (bound, slice) = (state.best(|best| best.bound), Slice::of(control, EARLY));
+        let share = if units(problem) > FEW { EARLY } else { EARLY_OF_FEW };
+        let (bound, slice) = (state.best(|best| best.bound), Slice::of(control, share));
         state.offer(improve::improve(problem, state.solution(), bound, settings, &slice), "improve");
         stages.end("early");
     }
