@@ -250,9 +250,7 @@ impl PodEvents {
 }
 
 fn bound_at(pod: &Pod) -> Option<Timestamp> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled =
-        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")?;
+    let scheduled = scheduled(pod).filter(|condition| condition.status == "True")?;
     scheduled.last_transition_time.as_ref().map(|time| time.0)
 }
 

@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
         if !apart(&first) {
             return None;
         }
-        if with_wishes(first.clone()).built.problem.rules.exhausted.is_empty() {
+        if wishes(&first).is_empty() {
             return Some(self.solve_from(&first, control));
         }
         let settled = self.solve_from(&first, &Slice::of(control, SETTLED));
@@ -85,7 +85,9 @@ impl<'a> Planner<'a> {
         if is_good_enough(&from, self.settings.gap) {
             return Some(from);
         }
-        let mut outcome = self.solve_from(&with_wishes(from.clone()), control).outcome;
+        let mut wished = from.clone();
+        wished.built.problem.rules.exhausted = wishes(&from);
+        let mut outcome = self.solve_from(&wished, control).outcome;
         if from.outcome.lower_bound > outcome.lower_bound {
             outcome.lower_bound = from.outcome.lower_bound;
             outcome.status = Status::of(from.built.problem.cost(&outcome.solution), outcome.lower_bound);
@@ -270,10 +272,9 @@ impl<'m, 'a> Room<'m, 'a> {
     }
 }
 
-/// An answer whose problem wishes that heavier pools have no room for what is planned for lighter ones, as far as they have
-/// none in the answer.
-fn with_wishes<'a>(mut answer: Answer<'a>) -> Answer<'a> {
-    let room = Room::of(&answer);
+/// That heavier pools have no room for what is planned for lighter ones, as far as they have none in an answer.
+fn wishes(answer: &Answer) -> Vec<Exhausted> {
+    let room = Room::of(answer);
     let parts = answer.built.parts.iter().filter(|part| room.loose.contains(part.form));
     let parts: Vec<(&Form, Option<i32>)> = parts.map(|part| (&room.model.forms[part.form], part.weight)).collect();
     // By limits, what nodes take of them.
@@ -296,13 +297,11 @@ fn with_wishes<'a>(mut answer: Answer<'a>) -> Answer<'a> {
         let limit = room.model.budgets[budget].left;
         problem.rules.node_budgets.iter().position(|own| own.limit == limit && own.per_node == per_node)
     };
-    let exhausted = wished.into_iter().filter_map(|(budgets, nodes)| {
+    let wishes = wished.into_iter().filter_map(|(budgets, nodes)| {
         let limits = budgets.into_iter().map(own).collect::<Option<_>>()?;
         Some(Exhausted { limits, nodes: nodes.into_iter().collect() })
     });
-    let exhausted = exhausted.collect();
-    answer.built.problem.rules.exhausted = exhausted;
-    answer
+    wishes.collect()
 }
 
 /// How many units of a form a node has room for.

@@ -132,9 +132,8 @@ impl Problem {
                 found.push(Violation::Count { shape: index, found: sum, count: shape.count });
             }
         }
-        let mut opened = vec![0_u64; self.bins.len()];
-        for (pattern, copies) in &solution.nodes {
-            opened[pattern.bin as usize] += u64::from(*copies);
+        let opened = self.opened(solution);
+        for (pattern, _) in &solution.nodes {
             if let Err(reason) = fits(self, pattern) {
                 found.push(Violation::Node { bin: pattern.bin as usize, reason });
             }
@@ -155,10 +154,21 @@ impl Problem {
         found
     }
 
-    /// Whether a solution leaves of limits what was to be used ([`Exhausted`](super::Exhausted)).
-    pub fn leaves_room(&self, solution: &Solution) -> bool {
+    /// By bin: nodes of a solution.
+    fn opened(&self, solution: &Solution) -> Vec<u64> {
         let mut opened = vec![0_u64; self.bins.len()];
         solution.nodes.iter().for_each(|(pattern, copies)| opened[pattern.bin as usize] += u64::from(*copies));
+        opened
+    }
+
+    /// Whether some of limits is to be used ([`Exhausted`](super::Exhausted)), and a solution leaves nothing of it.
+    pub fn uses_up(&self, solution: &Solution) -> bool {
+        !self.rules.exhausted.is_empty() && !self.leaves_room(solution)
+    }
+
+    /// Whether a solution leaves of limits what was to be used ([`Exhausted`](super::Exhausted)).
+    pub fn leaves_room(&self, solution: &Solution) -> bool {
+        let opened = self.opened(solution);
         let left: Vec<i64> =
             self.rules.node_budgets.iter().map(|budget| budget.limit - budget.taken(&opened)).collect();
         self.rules.exhausted.iter().any(|wish| wish.leaves_room(&left))

@@ -133,8 +133,7 @@ impl Best {
 impl<'a> State<'a> {
     pub(super) fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
         let rank = rank(problem, &solution);
-        let is_answer = !problem.rules.exhausted.is_empty() && !problem.leaves_room(&solution);
-        let used_up = is_answer.then(|| (rank.clone(), solution.clone()));
+        let used_up = problem.uses_up(&solution).then(|| (rank.clone(), solution.clone()));
         let best = Best { rank, solution, used_up, bound: None, notes: Vec::new(), learnt: Known::default() };
         State { problem, control, inner: Mutex::new(best) }
     }
@@ -170,7 +169,7 @@ impl<'a> State<'a> {
     /// Takes a solution that is better than the incumbent and obeys every rule.
     pub(super) fn offer(&self, solution: Solution, stage: &'static str) {
         let found = rank(self.problem, &solution);
-        let wanted = !self.problem.rules.exhausted.is_empty() && !self.problem.leaves_room(&solution);
+        let wanted = self.problem.uses_up(&solution);
         let uses_up = |best: &Best| wanted && best.used_up.as_ref().is_none_or(|(known, _)| found < *known);
         if self.best(|best| found >= best.rank && !uses_up(best)) || !self.problem.violations(&solution).is_empty() {
             return;

@@ -90,31 +90,34 @@ pub async fn run(context: Arc<Context>) {
 async fn gather(context: &Context) {
     let (settings, bell) = (&context.settings, &context.bells.batch);
     let mut window = Window::open(settings.batch_idle, settings.batch_max, Instant::now());
-    let mut known = provisionable(context).len();
-    let mut unseen = unseen(context);
+    let waiting = provisionable(context);
+    let (mut known, mut unseen) = (waiting.len(), unseen(context, &waiting));
     // What was refused is planned anew at once.
     while !context.bells.urgent.swap(false, Ordering::Relaxed) {
         let left = window.left(Instant::now());
         if !left.is_zero() {
             let _ = tokio::time::timeout(left, bell.notified()).await;
         }
-        let now = provisionable(context).len();
-        let behind = || !self::unseen(context).is_disjoint(&unseen);
-        if now > known || (window.left(Instant::now()).is_zero() && behind()) {
-            window.add(Instant::now());
-            unseen = self::unseen(context);
+        let waiting = provisionable(context);
+        let more = waiting.len() > known;
+        known = waiting.len();
+        if more || window.left(Instant::now()).is_zero() {
+            let still = self::unseen(context, &waiting);
+            if more || !still.is_disjoint(&unseen) {
+                window.add(Instant::now());
+            }
+            unseen = still;
         }
-        known = now;
         if window.left(Instant::now()).is_zero() {
             return;
         }
     }
 }
 
-/// Pods, by uid, that a scheduler which found no node for others has yet to look at.
-fn unseen(context: &Context) -> BTreeSet<String> {
+/// Pods, by uid, that a scheduler which found no node for those that wait has yet to look at.
+fn unseen(context: &Context, waiting: &[Arc<Pod>]) -> BTreeSet<String> {
     let scheduler = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.scheduler_name.clone());
-    let at_work: BTreeSet<_> = provisionable(context).iter().map(|pod| scheduler(pod)).collect();
+    let at_work: BTreeSet<_> = waiting.iter().map(|pod| scheduler(pod)).collect();
     let unseen = context.stores.pods.state_filter(|pod| pods::is_unseen(pod) && at_work.contains(&scheduler(pod)));
     unseen.iter().filter_map(|pod| pod.uid()).collect()
 }

@@ -1,7 +1,6 @@
 //! From nothing to nodes and back, under what pools and the cloud allow.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -11,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use supercargo::api::{KWOKNodeClass, NodePool};
 
-use super::stage::{TYPE, condition, either_type, label, run};
+use super::stage::{TYPE, condition, either_type, label, run, signal};
 use crate::fixture::until;
 
 #[test]
@@ -173,19 +172,14 @@ struct StandsStill(u32);
 
 impl StandsStill {
     fn new(process: u32) -> Self {
-        let still = StandsStill(process);
-        assert!(still.signal("STOP"));
-        still
-    }
-
-    fn signal(&self, name: &str) -> bool {
-        Command::new("kill").args([&format!("-{name}"), &self.0.to_string()]).status().unwrap().success()
+        signal(process, "STOP");
+        StandsStill(process)
     }
 }
 
 impl Drop for StandsStill {
     fn drop(&mut self) {
-        self.signal("CONT");
+        signal(self.0, "CONT");
     }
 }
 

@@ -82,22 +82,17 @@ impl Controller {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        self.signal("TERM");
+        signal(self.child.id(), "TERM");
     }
 
     /// Lets it stand still where it is, until it is to go on.
     pub fn stand_still(&self) {
-        self.signal("STOP");
+        signal(self.child.id(), "STOP");
     }
 
     /// Lets it go on.
     pub fn go_on(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        signal(self.child.id(), "CONT");
     }
 
     /// The address of a line such as `/metrics on 0.0.0.0:1234`.
@@ -338,6 +333,12 @@ pub async fn told_about(stage: &Stage, reason: &str, words: &str) -> Vec<String>
     kinds.sort();
     kinds.dedup();
     kinds
+}
+
+/// Sends a process a signal.
+pub fn signal(process: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap();
+    assert!(status.success());
 }
 
 /// The status of a claim's condition; empty where it has none.

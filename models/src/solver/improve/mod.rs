@@ -104,7 +104,7 @@ impl<'i, 'p> Search<'i, 'p> {
             cost,
             best_cost: cost,
             best: None,
-            uses_up: !index.problem.rules.exhausted.is_empty() && !index.problem.leaves_room(solution),
+            uses_up: index.problem.uses_up(solution),
             random: Rng::with_seed(seed ^ 0x5eed_0f1e_55ed_1357),
             phase: 0,
             cycle: FIRST_CYCLE,
