@@ -35,14 +35,8 @@ pub(crate) const TEMPLATE_HASH: &str = "pod-template-hash";
 pub(crate) mod reason {
     pub const ELSEWHERE: &str = "run on nodes that are not in the input";
     pub const GATED: &str = "wait at scheduling gates";
-    pub const OTHER_SCHEDULER: &str = "belong to another scheduler";
     pub const SUSPENDED: &str = "are suspended";
     pub const FIXED: &str = "name their node themselves";
-}
-
-/// Whether a template or pod is for kube-scheduler.
-pub(crate) fn default_scheduler(name: Option<&str>) -> bool {
-    matches!(name, None | Some("" | "default-scheduler"))
 }
 
 /// The controller among an object's owners.
@@ -177,9 +171,7 @@ pub(crate) fn sort(objects: &mut Objects, workloads: &Workloads) -> Sorted {
             // It waits for the node it is meant for; new nodes count the daemon set itself.
             continue;
         }
-        if !default_scheduler(spec.scheduler_name.as_deref()) {
-            sorted.left_out.entry(reason::OTHER_SCHEDULER).or_default().push(label);
-        } else if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+        if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
             sorted.left_out.entry(reason::GATED).or_default().push(label);
         } else {
             let owner = match owner {

@@ -118,8 +118,12 @@ fn beside(problem: &Problem, held: &[(Pattern, u32)]) -> Problem {
             for rule in rest.rules.domain_caps.iter_mut().filter(|rule| rule.members.contains(shape)) {
                 domain(rule.topology).into_iter().for_each(|domain| rule.present[domain] += pods);
             }
-            for rule in rest.rules.domain_togethers.iter_mut().filter(|rule| rule.anchors.contains(shape)) {
-                domain(rule.topology).into_iter().for_each(|domain| rule.present[domain] = true);
+            for rule in &mut rest.rules.domain_togethers {
+                // Those who only need one another follow the first of them.
+                let company = if rule.anchors.is_clear() { &rule.members } else { &rule.anchors };
+                if company.contains(shape) {
+                    domain(rule.topology).into_iter().for_each(|domain| rule.present[domain] = true);
+                }
             }
         }
     }
@@ -176,6 +180,7 @@ fn together(problem: &Problem, held: Nodes, own: Nodes) -> Solution {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::problem::DomainTogether;
     use crate::solver::greedy::greedy;
     use crate::solver::mix;
     use crate::solver::test_problems::{Patient, optimum, random};
@@ -214,6 +219,27 @@ mod tests {
         }
         assert!(several > 10, "only {several} problems have more than one block");
         assert!(bettered > 0, "nothing was bettered in {several} problems");
+    }
+
+    #[test]
+    fn those_who_only_need_one_another_follow_those_of_other_blocks() {
+        let mut problem = random(1, 0);
+        let members: ShapeSet = [0, 1].into_iter().collect();
+        let domains = problem.topologies[0].values.len();
+        let rule = |anchors: ShapeSet| DomainTogether {
+            name: String::new(),
+            topology: 0,
+            members: members.clone(),
+            anchors,
+            present: vec![false; domains],
+        };
+        problem.rules.domain_togethers = vec![rule(ShapeSet::new()), rule([2].into_iter().collect())];
+        let bin = problem.bins.iter().position(|bin| bin.domains[0] == Some(1)).unwrap();
+        let held = (Pattern { bin: bin as u32, counts: vec![(1, 1)] }, 1);
+        let rest = beside(&problem, &[held]);
+        let present = |rule: usize| rest.rules.domain_togethers[rule].present.clone();
+        assert_eq!(present(0), (0..domains).map(|domain| domain == 1).collect::<Vec<_>>());
+        assert_eq!(present(1), vec![false; domains]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use supercargo_models::kubernetes::{Owner, PodGroup, PodNames, Snapshot};
 
 use crate::cluster::error::InputError;
 use crate::cluster::objects::{Objects, Origin, Read};
-use crate::cluster::ownership::{Sorted, TEMPLATE_HASH, Workloads, default_scheduler, reason, sort};
+use crate::cluster::ownership::{Sorted, TEMPLATE_HASH, Workloads, reason, sort};
 use crate::cluster::{Loaded, bare, defaults, legacy, validate};
 
 /// The most pods that one plan is made for.
@@ -245,10 +245,9 @@ impl Expansion {
         let Some(mut spec) = template.spec else { return Ok(None) };
         let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
         let fixed = spec.node_name.as_ref().is_some_and(|node| !node.is_empty());
-        let out = match (default_scheduler(spec.scheduler_name.as_deref()), gated, fixed) {
-            (false, _, _) => Some(reason::OTHER_SCHEDULER),
-            (_, true, _) => Some(reason::GATED),
-            (_, _, true) => Some(reason::FIXED),
+        let out = match (gated, fixed) {
+            (true, _) => Some(reason::GATED),
+            (_, true) => Some(reason::FIXED),
             _ => None,
         };
         if let Some(out) = out {

@@ -115,7 +115,7 @@ pub async fn serve(
                 uid.into_iter().for_each(|uid| lock(&context.pins).set_bound(&uid));
             }
             Ok(Attempt::VolumesOnTheirWay) => wait = true,
-            Ok(Attempt::Left(reason)) => debug!("pod {pod} is left to kube-scheduler: it {reason}"),
+            Ok(Attempt::Left(reason)) => debug!("pod {pod} is left to its scheduler: it {reason}"),
             Ok(Attempt::Gone) => {}
             Err(error) => {
                 warn!(node = node.name_any(), "binding pod {pod}: {error}");

@@ -71,7 +71,7 @@ pub async fn plan_without(context: &Arc<Context>, without: &Without) -> Result<O
     plan::planned(question, context).await.map(Some)
 }
 
-/// What a plan says of pods. One that it does not know of, such as another scheduler's, is nobody's to place.
+/// What a plan says of pods. One that it does not know of, such as one at a scheduling gate, is nobody's to place.
 pub fn fate(context: &Context, plan: Option<&Plan>, pods: &[Arc<Pod>]) -> Fate {
     let is_ready = |node: &str| match place_of(context, node) {
         Place::Claim(name) => context

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use test_cluster::Parts;
@@ -187,6 +187,35 @@ fn kube_scheduler_decides_alone_if_it_is_told_to() {
         }
         let bound_by_us = requests(&stage, "create", "binding");
         assert!(bound_by_us.is_empty(), "{bound_by_us:?}");
+    });
+}
+
+#[test]
+fn a_pod_of_another_scheduler_gets_a_node_and_is_left_to_that_scheduler() {
+    run(async |stage| {
+        stage.pool("default", json!({})).await;
+        let _controller = stage.sole_controller(&[]);
+        stage.deployment("gang", 1, "500m", json!({"schedulerName": "volcano"})).await;
+        let pods = until("the pod", async || {
+            let pods = stage.pods().list(&ListParams::default()).await.unwrap().items;
+            (pods.len() == 1).then_some(pods)
+        })
+        .await;
+        stage.finds_no_node(&pods[0]).await;
+        let node = until("an open node", async || {
+            let ready = stage.claims().await.iter().any(|claim| condition(claim, "Initialized") == "True");
+            stage.nodes().await.into_iter().find(|node| ready && !is_held(node))
+        })
+        .await;
+        assert!(places(&stage).await.is_empty() && requests(&stage, "create", "binding").is_empty());
+        let binding =
+            json!({"metadata": {"name": pods[0].name_any()}, "target": {"kind": "Node", "name": node.name_any()}});
+        let name = pods[0].name_any();
+        let asked =
+            stage.pods().create_subresource::<Value, Value>("binding", &name, &PostParams::default(), &binding).await;
+        asked.unwrap();
+        stage.run_pods(1).await;
+        stage.whole(1).await;
     });
 }
 

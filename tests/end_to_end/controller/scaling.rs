@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use supercargo::api::{KWOKNodeClass, NodePool};
@@ -197,16 +196,11 @@ fn a_batch_waits_for_a_scheduler_that_is_behind() {
             (pods.len() == 2).then_some(pods)
         })
         .await;
-        let finds_no_node = async |pod: &Pod| {
-            let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"});
-            let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
-            stage.pods().patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.unwrap();
-        };
-        finds_no_node(&pods[0]).await;
+        stage.finds_no_node(&pods[0]).await;
         // Ten times as long as a batch stays open for more pods.
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(stage.claims().await.is_empty(), "{}", controller.log());
-        finds_no_node(&pods[1]).await;
+        stage.finds_no_node(&pods[1]).await;
         until("a plan of both", async || controller.log().contains("planned 2 pods: 1 new node").then_some(())).await;
     });
 }

@@ -225,6 +225,13 @@ impl Stage {
         api.patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// What a scheduler writes of a pod that it has no node for.
+    pub async fn finds_no_node(&self, pod: &Pod) {
+        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"});
+        let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+        self.pods().patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.unwrap();
+    }
+
     pub async fn disruption_budget(&self, name: &str, spec: Value) {
         let api: Api<PodDisruptionBudget> = Api::default_namespaced(self.client.clone());
         self.create(&api, json!({"metadata": {"name": name}, "spec": spec})).await;

@@ -8,7 +8,7 @@ use crate::solver::columns::Pricing;
 use crate::solver::columns::master::{Master, dollars};
 use crate::solver::fluid::program::Program;
 use crate::solver::highs::{HighsError, MipLimits};
-use crate::solver::incumbent::normalised;
+use crate::solver::incumbent::trimmed;
 use crate::solver::{Control, Settings, integer, whole};
 
 /// The most pairs of a node and a shape that the program is made of.
@@ -35,7 +35,8 @@ pub(super) fn assign(
     let demand: Vec<u32> = problem.shapes.iter().map(|shape| shape.count).collect();
     let worth = worths(problem, prices);
     let least = worth.iter().copied().fold(f64::INFINITY, f64::min);
-    let (model, opened) = whole::filled(&Master::new(problem, &demand), nodes, &worth);
+    let master = Master::new(problem, &demand);
+    let (model, opened) = whole::filled(&master, nodes, &worth);
     let limits = MipLimits { relative_gap: 0.0, absolute_gap: least / 2.0, nodes: settings.iterations };
     let outcome = match integer::run(&model, None, &limits, control) {
         Ok(outcome) => outcome,
@@ -50,7 +51,8 @@ pub(super) fn assign(
         Pattern { bin: node.bin as u32, counts }
     });
     // What has no short form in rows (enough other offerings) may be missed: such a node is packed anew by who completes.
-    Ok(Some(normalised(problem, patterns.filter(|pattern| fits(problem, pattern).is_ok()).map(|pattern| (pattern, 1)))))
+    let patterns = patterns.filter(|pattern| fits(problem, pattern).is_ok()).map(|pattern| (pattern, 1));
+    Ok(Some(trimmed(&master, patterns.collect())))
 }
 
 /// Nodes of classes of bins shared out over the bins of each, so that everything can be poured onto them; `None` where

@@ -8,10 +8,10 @@
 
 use std::cell::Cell;
 
-use super::assign::{self, assign, share_out};
+use super::assign::{self, share_out};
 use super::classes::Classes;
 use super::cuts::Mixes;
-use super::pack::{Fitted, Packed, fitted, held};
+use super::pack::{Fitted, Packed, fitted, held, unit_by_unit};
 use super::pour::{Pour, Poured};
 use super::{MOST, Nearly, Packer, Search, blocks_of, bought, middle};
 use crate::problem::{Pattern, Problem};
@@ -195,9 +195,7 @@ impl<'s, 'a> Merged<'s, 'a> {
             mix.nodes.iter().map(|&(class, copies)| (members[class].as_slice(), copies)).collect();
         let shared = share_out(state.problem, self.pricing, &classes, settings, &Slice::of(&slice, 0.3))?;
         let nodes = shared.unwrap_or_else(|| self.classes.evenly(mix).nodes);
-        let Some(partial) = assign(state.problem, &nodes, prices, settings, &slice)? else { return Ok(false) };
-        state.offer(complete::complete(state.problem, &partial, Some(prices), control), "mix");
-        Ok(partial.unplaced.iter().all(|units| *units == 0))
+        unit_by_unit(state, &nodes, prices, settings, &slice)
     }
 
     /// Packs a mix of classes, betters it while its nodes are held and then without, and offers what comes of it; false

@@ -12,9 +12,11 @@ mod alike;
 mod assign;
 mod classes;
 mod cuts;
+mod floor;
 mod merged;
 mod pack;
 mod pour;
+mod squeeze;
 
 use self::classes::Classes;
 use self::cuts::Mixes;

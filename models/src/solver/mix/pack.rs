@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::assign::assign;
+use super::squeeze::squeeze;
 use crate::problem::{Pattern, Problem, Solution};
 use crate::solver::columns::master::Master;
 use crate::solver::columns::{ColumnLimits, Columns, Pricing};
@@ -75,6 +76,35 @@ pub(super) fn fitted<'p>(
     Ok(Fitted::Lacking(duals.collect()))
 }
 
+/// Packs nodes (bins and copies) unit by unit and offers what comes of it; whether they hold everything.
+///
+/// # Errors
+/// What HiGHS says, other than having been stopped.
+pub(super) fn unit_by_unit(
+    state: &State,
+    nodes: &[(usize, u32)],
+    prices: &[f64],
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<bool, HighsError> {
+    let problem = state.problem;
+    let mut mix = vec![0; problem.bins.len()];
+    nodes.iter().for_each(|&(bin, copies)| mix[bin] += copies);
+    let held = held(problem, &mix);
+    let begun = complete::complete(&held, &normalised(&held, []), Some(prices), control);
+    if let Some(whole) = squeeze(problem, nodes, &begun, settings.seed, &Slice::of(control, 0.5)) {
+        let cost: i64 = nodes.iter().map(|&(bin, copies)| problem.bins[bin].price * i64::from(copies)).sum();
+        let holds = problem.cost(&whole) <= cost && problem.violations(&whole).is_empty();
+        state.offer(whole, "mix");
+        if holds {
+            return Ok(true);
+        }
+    }
+    let Some(partial) = assign(problem, nodes, prices, settings, control)? else { return Ok(false) };
+    state.offer(complete::complete(problem, &partial, Some(prices), control), "mix");
+    Ok(partial.unplaced.iter().all(|units| *units == 0))
+}
+
 /// Packs a mix of nodes and offers what comes of it. `prices` is what a unit of each resource is worth.
 ///
 /// # Errors
@@ -94,14 +124,11 @@ pub(super) fn pack(
         Fitted::Stopped => return Ok(Packed::Stopped),
         Fitted::Fits(own) => own,
     };
-    let offer = |partial: &Solution| state.offer(complete::complete(state.problem, partial, None, control), "mix");
     let nodes: Vec<(usize, u32)> = mix.iter().copied().enumerate().filter(|(_, copies)| *copies > 0).collect();
-    if let Some(partial) = assign(state.problem, &nodes, prices, settings, &Slice::of(control, 0.5))? {
-        offer(&partial);
-        if partial.unplaced.iter().all(|units| *units == 0) {
-            return Ok(Packed::Offered);
-        }
+    if unit_by_unit(state, &nodes, prices, settings, &Slice::of(control, 0.5))? {
+        return Ok(Packed::Offered);
     }
+    let offer = |partial: &Solution| state.offer(complete::complete(state.problem, partial, None, control), "mix");
     let nothing = normalised(&problem, []);
     let rounds = settings.iterations.unwrap_or(u64::MAX);
     let (partial, patterns) = match dive::dive(&problem, &own, &nothing, i64::MAX, rounds, control) {
