@@ -20,7 +20,7 @@ pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn
     if blocks.len() < 2 {
         return Ok(());
     }
-    let first = state.solution();
+    let first = state.answer();
     let shares: Vec<f64> = blocks.iter().map(|block| share(problem, &first, block)).collect();
     let mut order: Vec<usize> = (0..blocks.len()).collect();
     order.sort_by(|left, right| shares[*right].total_cmp(&shares[*left]));
@@ -30,7 +30,7 @@ pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn
         }
         let left: f64 = order[at..].iter().map(|block| shares[*block]).sum();
         let slice = Slice::of(control, if left > 0.0 { shares[place] / left } else { 1.0 });
-        let incumbent = state.solution();
+        let incumbent = state.answer();
         let (held, free) = divided(&incumbent, &blocks[place]);
         let around = beside(problem, &held);
         let part = Part::new(&around, blocks[place].ones().collect());
@@ -44,6 +44,61 @@ pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn
         state.offer(together(problem, held, own.nodes), "blocks");
     }
     Ok(())
+}
+
+/// The most units of a block that is worth bounding alone: it is mostly proven at once, and what whole nodes cost beyond
+/// fractions of them weighs most there.
+const SMALL: u32 = 60;
+
+/// What the nodes that hold some units of a block cost at the least.
+#[derive(Clone, Debug)]
+pub(super) struct Least {
+    /// The shapes of the block.
+    pub block: ShapeSet,
+    /// In billionths of a dollar an hour.
+    pub cost: i64,
+}
+
+/// What each small block costs at the least, had it the nodes that are there to itself; nothing where all is one block.
+///
+/// # Errors
+/// Where HiGHS refuses; having been stopped is none.
+pub(super) fn least(state: &State, settings: &Settings, control: &dyn Control) -> Result<Vec<Least>, HighsError> {
+    let problem = state.problem;
+    let blocks = blocks(problem);
+    if blocks.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let incumbent = state.answer();
+    let units = |block: &ShapeSet| block.ones().map(|shape| problem.shapes[shape].count).fold(0, u32::saturating_add);
+    let small: Vec<&ShapeSet> = blocks.iter().filter(|block| units(block) <= SMALL).collect();
+    let mut found = Vec::new();
+    for (at, block) in small.iter().copied().enumerate() {
+        let slice = Slice::of(control, 1.0 / (small.len() - at) as f64);
+        let alone = alone(problem, block);
+        let part = Part::new(&alone, block.ones().collect());
+        let start = normalised(&part.problem, part.project(&incumbent).nodes);
+        let silent = Silent { inner: &slice };
+        let nothing = Known::default();
+        let own = search(&part.problem, &start, &nothing, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
+        found.push(Least { block: block.clone(), cost: own.best(|best| best.bound).unwrap_or(0) });
+    }
+    Ok(found)
+}
+
+/// A problem without the rules that ask something of a block's units which depends on those of others. What is left of it
+/// for the block alone holds in every solution of the whole.
+fn alone(problem: &Problem, block: &ShapeSet) -> Problem {
+    let mut alone = problem.clone();
+    let rules = &mut alone.rules;
+    rules.exhausted.clear();
+    rules.node_togethers.retain(|rule| rule.anchors.is_subset(block));
+    rules.domain_togethers.retain(|rule| rule.anchors.is_subset(block));
+    rules.spreads.retain(|rule| {
+        // A node of others wakes a dormant domain up.
+        rule.owners.is_subset(block) && rule.members.is_subset(block) && !rule.dormant.contains(&true)
+    });
+    alone
 }
 
 /// The blocks of a problem that have any units.

@@ -121,11 +121,11 @@ pub(super) struct Best {
 }
 
 impl Best {
-    /// The best solution, or that which leaves nothing of limits if it places as many units.
-    fn answer(&self) -> &Solution {
+    /// The best solution, or that which leaves nothing of limits if it places as many units; with its cost.
+    fn answer(&self) -> (&Solution, i64) {
         match &self.used_up {
-            Some((rank, solution)) if rank.0 == self.rank.0 => solution,
-            _ => &self.solution,
+            Some((rank, solution)) if rank.0 == self.rank.0 => (solution, rank.1),
+            _ => (&self.solution, self.rank.1),
         }
     }
 }
@@ -158,8 +158,8 @@ impl<'a> State<'a> {
     }
 
     /// What would be the answer now.
-    fn answer(&self) -> Solution {
-        self.best(|best| best.answer().clone())
+    pub(super) fn answer(&self) -> Solution {
+        self.best(|best| best.answer().0.clone())
     }
 
     pub(super) fn cost(&self) -> i64 {
@@ -220,10 +220,10 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Whether the gap is as small as asked for.
+    /// Whether the answer's gap is as small as asked for.
     pub(super) fn done(&self, gap: f64) -> bool {
         self.best(|best| {
-            let cost = best.rank.1;
+            let (_, cost) = best.answer();
             best.bound.is_some_and(|bound| cost <= bound || (cost - bound) as f64 <= gap.max(1e-9) * cost as f64)
         })
     }
@@ -231,7 +231,7 @@ impl<'a> State<'a> {
     /// The answer, the bound and what there is to say.
     pub(super) fn into_parts(self) -> (Solution, Option<i64>, Vec<String>) {
         let best = self.inner.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (best.answer().clone(), best.bound, best.notes)
+        (best.answer().0.clone(), best.bound, best.notes)
     }
 }
 

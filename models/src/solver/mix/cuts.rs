@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::alike::exchanges;
 use crate::problem::Problem;
+use crate::solver::blocks::Least;
 use crate::solver::columns::master::{Master, dollars};
 use crate::solver::fluid::dive::Worth;
 use crate::solver::model::{LinearModel, plain_name};
@@ -24,6 +25,8 @@ pub(super) struct Mixes<'a> {
     /// By bin of the program: no better solution has more nodes of it.
     most: Vec<u32>,
     cuts: Vec<Cut>,
+    /// What blocks cost at the least.
+    pub least: Vec<Least>,
     /// Ways to exchange the bins of the program that the problem does not notice.
     exchanges: Vec<Vec<usize>>,
 }
@@ -32,9 +35,23 @@ impl<'a> Mixes<'a> {
     /// The bins of which a node can be in a solution that costs no more than the incumbent, where `duals` prove the
     /// bound `bound` (dollars an hour); their inequality is the first cut. A node of a bin costs its reduced cost above
     /// that bound, which limits how many there can be.
-    pub fn new(master: &'a Master<'a>, duals: &[f64], uppers: &[Option<f64>], bound: f64, incumbent: i64) -> Self {
+    pub fn new(
+        master: &'a Master<'a>,
+        duals: &[f64],
+        uppers: &[Option<f64>],
+        bound: f64,
+        incumbent: i64,
+        least: &[Least],
+    ) -> Self {
         let problem = master.problem;
-        let mut mixes = Mixes { master, bins: Vec::new(), most: Vec::new(), cuts: Vec::new(), exchanges: Vec::new() };
+        let mut mixes = Mixes {
+            master,
+            bins: Vec::new(),
+            most: Vec::new(),
+            cuts: Vec::new(),
+            least: least.to_vec(),
+            exchanges: Vec::new(),
+        };
         let slack = (dollars(incumbent) - bound).max(0.0) + 1e-9;
         for (bin, upper) in uppers.iter().enumerate() {
             let Some(upper) = *upper else { continue };
@@ -166,6 +183,13 @@ impl<'a> Mixes<'a> {
                 model.row(format!("budget_{number}_{}", plain_name(&budget.name)), (f64::NEG_INFINITY, limit), terms);
             }
         }
+        for (number, least) in self.least.iter().enumerate().filter(|(_, least)| least.cost > 0) {
+            let holds = |bin: &usize| !problem.bins[*bin].admits.is_disjoint(&least.block);
+            let columns = self.bins.iter().enumerate().filter(|(_, bin)| holds(bin));
+            let terms = columns.map(|(column, &bin)| (column, dollars(problem.bins[bin].price))).collect();
+            // A little less, for what HiGHS takes for whole.
+            model.row(format!("block_{number}"), (dollars(least.cost) * (1.0 - 1e-7), f64::INFINITY), terms);
+        }
         if bound > 0.0 {
             let terms = model.columns.iter().enumerate().map(|(column, data)| (column, data.cost)).collect();
             model.row("bound".to_owned(), (bound, f64::INFINITY), terms);
@@ -179,6 +203,12 @@ impl<'a> Mixes<'a> {
         let problem = self.master.problem;
         let data = |place: usize| &problem.bins[self.bins[place]];
         if one == other || data(one).max_count.is_some() || data(one).price > data(other).price {
+            return false;
+        }
+        // In a block that is known to cost more a cheaper node is worth less.
+        let in_block = |place: usize, least: &Least| !data(place).admits.is_disjoint(&least.block);
+        let paid = |place: usize, least: &Least| if in_block(place, least) { data(place).price } else { 0 };
+        if self.least.iter().any(|least| paid(one, least) < paid(other, least)) {
             return false;
         }
         let mut same = data(one).price == data(other).price && data(other).max_count.is_none();
@@ -243,5 +273,5 @@ pub(in crate::solver) fn model(
     let uppers = pricing.uppers(&master, &duals, &[], control)?;
     let dearest: i64 = problem.bins.iter().map(|bin| bin.price).sum();
     let most = dearest * i64::from(units(problem));
-    Ok(Mixes::new(&master, &duals, &uppers, f64::NEG_INFINITY, most).model(0.0, 0.0))
+    Ok(Mixes::new(&master, &duals, &uppers, f64::NEG_INFINITY, most, &[]).model(0.0, 0.0))
 }

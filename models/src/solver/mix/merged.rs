@@ -15,7 +15,7 @@ use super::pack::{Fitted, Packed, fitted, held, unit_by_unit};
 use super::pour::{Pour, Poured};
 use super::{MOST, Nearly, Packer, Search, blocks_of, bought, middle};
 use crate::problem::{Pattern, Problem};
-use crate::solver::blocks::blocks;
+use crate::solver::blocks::{Least, blocks};
 use crate::solver::columns::Pricing;
 use crate::solver::columns::master::{Master, dollars};
 use crate::solver::fluid::dive::{Dived, Worth, dive};
@@ -44,6 +44,8 @@ pub(super) struct Merged<'s, 'a> {
     fluid: Fluid,
     /// What is known of mixes of bins, said of classes.
     worths: Vec<Worth>,
+    /// What blocks cost at the least.
+    least: Vec<Least>,
     pricing: &'s Pricing<'a>,
     /// Whether all is one block; several are packed one by one, not here.
     alone: bool,
@@ -79,9 +81,10 @@ impl<'s, 'a> Merged<'s, 'a> {
         };
         state.offer_bound(bound::rounded(problem, fluid.bound));
         let worths = mixes.worths(&classes.members);
+        let least = mixes.least.clone();
         let alone = blocks(problem).len() < 2;
         let patterns = patterns.iter().filter_map(|pattern| classes.pattern(pattern)).collect();
-        Ok(Some(Merged { state, classes, demand, fluid, worths, pricing, alone, patterns, prices, settings }))
+        Ok(Some(Merged { state, classes, demand, fluid, worths, least, pricing, alone, patterns, prices, settings }))
     }
 
     /// Whether mixes are so small that they can be packed unit by unit.
@@ -137,7 +140,7 @@ impl<'s, 'a> Merged<'s, 'a> {
         }
         let master = Master::whole(&classes.problem, &self.demand);
         let pricing = Pricing::new(&master, &self.demand, &vec![true; classes.problem.bins.len()]);
-        let mut mixes = Mixes::new(&master, &fluid.duals, fluid.worth(), fluid.bound, state.cost());
+        let mut mixes = Mixes::new(&master, &fluid.duals, fluid.worth(), fluid.bound, state.cost(), &self.least);
         self.worths.iter().for_each(|worth| mixes.demand(worth));
         let parts: usize = mixes.bins.iter().map(|&class| pricing.most_units(class).len()).sum();
         if parts > MOST {

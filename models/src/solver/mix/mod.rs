@@ -23,7 +23,7 @@ use self::cuts::Mixes;
 use self::merged::Merged;
 use self::pack::{Packed, pack};
 use self::pour::{Pour, Poured};
-use super::blocks::blocks;
+use super::blocks::{blocks, least};
 use super::columns::master::Master;
 use super::columns::{Columns, Pricing};
 use super::highs::{HighsError, MipLimits};
@@ -36,6 +36,9 @@ use crate::problem::{Pattern, Solution};
 
 #[cfg(test)]
 pub(super) use self::cuts::model;
+
+/// The share of the time in which small blocks are bounded one by one.
+const LEAST: f64 = 0.1;
 
 /// The most parts (bin and shape) that are worth pouring again and again.
 const MOST: usize = 80_000;
@@ -71,8 +74,10 @@ pub(super) fn close(
     control: &dyn Control,
 ) -> Result<(), HighsError> {
     let master = &columns.master;
+    let alone = Settings { threads: 1, ..settings.clone() };
+    let least = least(state, &alone, &Slice::of(control, LEAST))?;
     let uppers = pricing.uppers(master, &columns.duals, &[], control)?;
-    let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
+    let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost(), &least);
     let patterns: Vec<Pattern> = columns.patterns.iter().cloned().collect();
     let merged = Merged::new(state, &mixes, &patterns, pricing, prices, settings, &Slice::of(control, 0.4))?;
     if let Some(merged) = merged {
@@ -83,7 +88,7 @@ pub(super) fn close(
         merged.close(gap, &Slice::of(control, if merged.fine() { 0.9 } else { 0.7 }))?;
     }
     // A better incumbent has use for fewer bins.
-    let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost());
+    let mixes = Mixes::new(master, &columns.duals, &uppers, columns.bound, state.cost(), &least);
     let parts: usize = mixes.bins.iter().map(|&bin| pricing.most_units(bin).len()).sum();
     if parts > MOST {
         return Ok(());
