@@ -195,7 +195,7 @@ fn a_pod_of_another_scheduler_gets_a_node_and_is_left_to_that_scheduler() {
     run(async |stage| {
         stage.pool("default", json!({})).await;
         let _controller = stage.sole_controller(&[]);
-        stage.deployment("gang", 1, "500m", json!({"schedulerName": "volcano"})).await;
+        stage.deployment("gang", 1, "500m", json!({"spec": {"schedulerName": "volcano"}})).await;
         let pods = until("the pod", async || {
             let pods = stage.pods().list(&ListParams::default()).await.unwrap().items;
             (pods.len() == 1).then_some(pods)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::assign::assign;
-use super::squeeze::squeeze;
+use super::squeeze::{is_small, squeeze};
 use crate::problem::{Pattern, Problem, Solution};
 use crate::solver::columns::master::Master;
 use crate::solver::columns::{ColumnLimits, Columns, Pricing};
@@ -90,9 +90,15 @@ pub(super) fn unit_by_unit(
     let problem = state.problem;
     let mut mix = vec![0; problem.bins.len()];
     nodes.iter().for_each(|&(bin, copies)| mix[bin] += copies);
-    let held = held(problem, &mix);
-    let begun = complete::complete(&held, &normalised(&held, []), Some(prices), control);
-    if let Some(whole) = squeeze(problem, nodes, &begun, settings.seed, &Slice::of(control, 0.5)) {
+    let squeezed = || {
+        let held = held(problem, &mix);
+        // The greedy's packing is a good one to begin with.
+        let begun = complete::complete(&held, &normalised(&held, []), Some(prices), control);
+        squeeze(problem, nodes, &begun, settings.seed, &Slice::of(control, 0.5))
+    };
+    if is_small(problem, nodes)
+        && let Some(whole) = squeezed()
+    {
         let cost: i64 = nodes.iter().map(|&(bin, copies)| problem.bins[bin].price * i64::from(copies)).sum();
         let holds = problem.cost(&whole) <= cost && problem.violations(&whole).is_empty();
         state.offer(whole, "mix");

@@ -16,6 +16,9 @@ use crate::solver::Control;
 use crate::solver::incumbent::normalised;
 use crate::solver::packing::{Index, Packing, Tally};
 
+/// The most pairs of a node and a shape that are worth the walk.
+const MOST: usize = 200_000;
+
 /// Steps without a better packing until a mix is given up.
 const PATIENCE: u32 = 2_000;
 
@@ -27,6 +30,12 @@ const NEAR: usize = 50;
 
 /// For how many steps a shape does not come back to a node that it left, and as many more at the most.
 const TABU: u32 = 6;
+
+/// Whether a mix (bins and copies) is small enough to be squeezed.
+pub(super) fn is_small(problem: &Problem, mix: &[(usize, u32)]) -> bool {
+    let nodes: usize = mix.iter().map(|(_, copies)| *copies as usize).sum();
+    nodes.saturating_mul(problem.shapes.len()) <= MOST
+}
 
 /// The units of a problem on the nodes of a mix (bins and copies), of which a solution holds as many as it can; a node that
 /// is overloaded in the end becomes one of the cheapest bin that holds its units. `None` where there is none, or a unit has
