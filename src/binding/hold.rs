@@ -58,12 +58,15 @@ pub struct Report {
     pub closed: Vec<(String, kube::Error)>,
 }
 
-/// Binds the pods of all nodes, and opens each node when its pods are bound or left to others, or when `patience` is
-/// over.
+/// Binds the pods of all nodes, and opens the nodes when every pod is bound or left to others, or when `patience` is
+/// over. None is opened before: kube-scheduler would put pods there that others are about to be bound for, and push out
+/// those of lower priority.
 pub async fn bind_all(client: &Client, holds: &[Hold], patience: Duration) -> Report {
     let binder = Binder { client, gate: Semaphore::new(AT_ONCE), until: Instant::now() + patience };
+    let fates = join_all(holds.iter().map(|hold| binder.fill(hold))).await;
+    let opened = join_all(holds.iter().map(|hold| binder.open(hold))).await;
     let mut report = Report::default();
-    for (hold, (fates, opened)) in holds.iter().zip(join_all(holds.iter().map(|hold| binder.serve(hold))).await) {
+    for ((hold, fates), opened) in holds.iter().zip(fates).zip(opened) {
         report.pods.extend(hold.pods.iter().cloned().zip(fates));
         report.closed.extend(opened.err().map(|error| (hold.node.clone(), error)));
     }
@@ -77,15 +80,17 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// One node: the fates of its pods in their order, and whether it was opened.
-    async fn serve(&self, hold: &Hold) -> (Vec<Fate>, kube::Result<()>) {
-        let ready = self.wait_for_node(&hold.node).await;
-        let fates = match ready {
+    /// The fates of a node's pods, in their order.
+    async fn fill(&self, hold: &Hold) -> Vec<Fate> {
+        match self.wait_for_node(&hold.node).await {
             true => join_all(hold.pods.iter().map(|pod| self.bind(pod, &hold.node))).await,
             false => hold.pods.iter().map(|_| Fate::Late).collect(),
-        };
+        }
+    }
+
+    async fn open(&self, hold: &Hold) -> kube::Result<()> {
         let _turn = self.gate.acquire().await;
-        (fates, lift(self.client, &hold.node).await)
+        lift(self.client, &hold.node).await
     }
 
     async fn bind(&self, pod: &PodKey, node: &str) -> Fate {

@@ -208,9 +208,8 @@ fn a_pod_of_another_scheduler_gets_a_node_and_is_left_to_that_scheduler() {
         })
         .await;
         assert!(places(&stage).await.is_empty() && requests(&stage, "create", "binding").is_empty());
-        let binding =
-            json!({"metadata": {"name": pods[0].name_any()}, "target": {"kind": "Node", "name": node.name_any()}});
         let name = pods[0].name_any();
+        let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": node.name_any()}});
         let asked =
             stage.pods().create_subresource::<Value, Value>("binding", &name, &PostParams::default(), &binding).await;
         asked.unwrap();
