@@ -155,7 +155,7 @@ impl Problem {
     }
 
     /// By bin: nodes of a solution.
-    fn opened(&self, solution: &Solution) -> Vec<u64> {
+    pub(crate) fn opened(&self, solution: &Solution) -> Vec<u64> {
         let mut opened = vec![0_u64; self.bins.len()];
         solution.nodes.iter().for_each(|(pattern, copies)| opened[pattern.bin as usize] += u64::from(*copies));
         opened

@@ -113,7 +113,8 @@ pub struct Rules {
     pub domain_togethers: Vec<DomainTogether>,
     /// The nodes together take at most so much.
     pub node_budgets: Vec<NodeBudget>,
-    /// Of limits nothing is to be left that could still be used. A wish, no rule: who breaks it is feasible.
+    /// Of limits nothing is to be left that could still be used. A wish, no rule: who breaks it is feasible. Where the first
+    /// solution fulfils it, so does the answer, and the bound is one of those that do.
     #[serde(default)]
     pub exhausted: Vec<Exhausted>,
 }

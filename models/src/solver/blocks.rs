@@ -20,7 +20,7 @@ pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn
     if blocks.len() < 2 {
         return Ok(());
     }
-    let first = state.answer();
+    let first = state.solution();
     let shares: Vec<f64> = blocks.iter().map(|block| share(problem, &first, block)).collect();
     let mut order: Vec<usize> = (0..blocks.len()).collect();
     order.sort_by(|left, right| shares[*right].total_cmp(&shares[*left]));
@@ -30,20 +30,31 @@ pub(super) fn better(state: &State, gap: f64, settings: &Settings, control: &dyn
         }
         let left: f64 = order[at..].iter().map(|block| shares[*block]).sum();
         let slice = Slice::of(control, if left > 0.0 { shares[place] / left } else { 1.0 });
-        let incumbent = state.answer();
+        let incumbent = state.solution();
         let (held, free) = divided(&incumbent, &blocks[place]);
         let around = beside(problem, &held);
-        let part = Part::new(&around, blocks[place].ones().collect());
-        let start = part.project(&Solution { nodes: free, unplaced: incumbent.unplaced });
-        let start = normalised(&part.problem, start.nodes);
-        let silent = Silent { inner: &slice };
-        let nothing = Known::default();
-        let found = search(&part.problem, &start, &nothing, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
-        let mut own = Solution { nodes: Vec::new(), unplaced: vec![0; problem.shapes.len()] };
-        part.add_to(&mut own, &found.solution());
-        state.offer(together(problem, held, own.nodes), "blocks");
+        let (own, _) = solved(&around, &blocks[place], free, settings, &slice)?;
+        state.offer(together(problem, held, own), "blocks");
     }
     Ok(())
+}
+
+/// The nodes that hold a block's units and no others, beginning with some, and a bound of what they cost.
+fn solved(
+    problem: &Problem,
+    block: &ShapeSet,
+    first: Nodes,
+    settings: &Settings,
+    control: &dyn Control,
+) -> Result<(Nodes, Option<i64>), HighsError> {
+    let part = Part::new(problem, block.ones().collect());
+    let first = part.project(&Solution { nodes: first, unplaced: Vec::new() });
+    let first = normalised(&part.problem, first.nodes);
+    let (silent, nothing) = (Silent { inner: control }, Known::default());
+    let found = search(&part.problem, &first, &nothing, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
+    let mut own = Solution { nodes: Vec::new(), unplaced: vec![0; problem.shapes.len()] };
+    part.add_to(&mut own, &found.solution());
+    Ok((own.nodes, found.best(|best| best.bound)))
 }
 
 /// The most units of a block that is worth bounding alone: it is mostly proven at once, and what whole nodes cost beyond
@@ -69,19 +80,14 @@ pub(super) fn least(state: &State, settings: &Settings, control: &dyn Control) -
     if blocks.len() < 2 {
         return Ok(Vec::new());
     }
-    let incumbent = state.answer();
+    let incumbent = state.solution();
     let units = |block: &ShapeSet| block.ones().map(|shape| problem.shapes[shape].count).fold(0, u32::saturating_add);
     let small: Vec<&ShapeSet> = blocks.iter().filter(|block| units(block) <= SMALL).collect();
     let mut found = Vec::new();
     for (at, block) in small.iter().copied().enumerate() {
         let slice = Slice::of(control, 1.0 / (small.len() - at) as f64);
-        let alone = alone(problem, block);
-        let part = Part::new(&alone, block.ones().collect());
-        let start = normalised(&part.problem, part.project(&incumbent).nodes);
-        let silent = Silent { inner: &slice };
-        let nothing = Known::default();
-        let own = search(&part.problem, &start, &nothing, Some(0.0), settings, &mut Stages::new(&silent), &silent)?;
-        found.push(Least { block: block.clone(), cost: own.best(|best| best.bound).unwrap_or(0) });
+        let (_, bound) = solved(&alone(problem, block), block, incumbent.nodes.clone(), settings, &slice)?;
+        found.push(Least { block: block.clone(), cost: bound.unwrap_or(0) });
     }
     Ok(found)
 }
@@ -91,7 +97,13 @@ pub(super) fn least(state: &State, settings: &Settings, control: &dyn Control) -
 fn alone(problem: &Problem, block: &ShapeSet) -> Problem {
     let mut alone = problem.clone();
     let rules = &mut alone.rules;
-    rules.exhausted.clear();
+    // A limit that others take from as well may be used up by them.
+    let own = |limit: &usize| {
+        let mut bins = rules.node_budgets[*limit].per_node.keys();
+        bins.all(|bin| problem.bins[*bin].admits.is_subset(block))
+    };
+    let exhausted = std::mem::take(&mut rules.exhausted);
+    rules.exhausted = exhausted.into_iter().filter(|wish| wish.limits.iter().all(own)).collect();
     rules.node_togethers.retain(|rule| rule.anchors.is_subset(block));
     rules.domain_togethers.retain(|rule| rule.anchors.is_subset(block));
     rules.spreads.retain(|rule| {
@@ -151,8 +163,6 @@ fn divided(solution: &Solution, block: &ShapeSet) -> (Nodes, Nodes) {
 /// look back at them are left to whoever checks the whole.
 fn beside(problem: &Problem, held: &[(Pattern, u32)]) -> Problem {
     let mut rest = problem.clone();
-    // What is to be used of limits is a matter of the whole.
-    rest.rules.exhausted.clear();
     for (pattern, copies) in held {
         let bin = pattern.bin as usize;
         if problem.bins[bin].max_count == Some(1) {

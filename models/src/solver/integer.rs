@@ -8,6 +8,7 @@ use super::columns::Columns;
 use super::highs::{HighsError, MipLimits, MipOutcome, solve_mip};
 use super::incumbent::trimmed;
 use super::model::LinearModel;
+use super::wish;
 use crate::problem::{Pattern, Problem, Solution};
 
 /// Runs a program on HiGHS under the watch of a control.
@@ -60,8 +61,11 @@ pub fn restricted_master(
 ) -> Result<(Option<Solution>, MipOutcome), HighsError> {
     let unplaced = start.is_none_or(|solution| solution.unplaced.iter().any(|units| *units > 0));
     let master = &columns.master;
-    let model = master.model(patterns, unplaced);
+    let mut model = master.model(patterns, unplaced);
     let first = master.extras.len();
+    let nodes: Vec<(usize, usize)> =
+        patterns.iter().enumerate().map(|(index, pattern)| (first + index, pattern.bin as usize)).collect();
+    wish::add(problem, &nodes, &mut model);
     // Where rules across nodes need binaries, HiGHS finds its own first solution.
     let values = start.filter(|_| first == problem.shapes.len()).map(|solution| {
         let mut values = vec![0.0; model.columns.len()];
@@ -73,6 +77,9 @@ pub fn restricted_master(
                 values[first + index] += f64::from(*copies);
             }
         }
+        let used = wish::values(problem, &problem.opened(solution));
+        let last = values.len() - used.len();
+        values[last..].copy_from_slice(&used);
         values
     });
     let outcome = run(&model, values.as_deref(), limits, control)?;

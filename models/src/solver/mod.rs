@@ -37,6 +37,7 @@ mod test_problems;
 #[cfg(test)]
 mod tests;
 mod whole;
+mod wish;
 
 use serde::{Deserialize, Serialize};
 

@@ -111,30 +111,28 @@ pub(super) struct State<'a> {
 }
 
 pub(super) struct Best {
-    rank: (Vec<u64>, i64),
+    worth: Worth,
     solution: Solution,
-    /// The best solution that leaves nothing of limits that was to be used, where that is wished for.
-    used_up: Option<((Vec<u64>, i64), Solution)>,
+    /// Of the solutions that place as many units, and leave nothing of limits where this one leaves nothing.
     pub(super) bound: Option<i64>,
     notes: Vec<String>,
     learnt: Known,
 }
 
-impl Best {
-    /// The best solution, or that which leaves nothing of limits if it places as many units; with its cost.
-    fn answer(&self) -> (&Solution, i64) {
-        match &self.used_up {
-            Some((rank, solution)) if rank.0 == self.rank.0 => (solution, rank.1),
-            _ => (&self.solution, self.rank.1),
-        }
-    }
+/// Of two solutions the lesser one is better: by the units that find no place, whether it leaves of limits what is to be
+/// used, and the cost.
+pub(super) type Worth = (Vec<u64>, bool, i64);
+
+pub(super) fn worth(problem: &Problem, solution: &Solution) -> Worth {
+    let (unplaced, cost) = rank(problem, solution);
+    (unplaced, problem.leaves_room(solution), cost)
 }
 
 impl<'a> State<'a> {
     pub(super) fn new(problem: &'a Problem, solution: Solution, control: &'a dyn Control) -> Self {
-        let rank = rank(problem, &solution);
-        let used_up = problem.uses_up(&solution).then(|| (rank.clone(), solution.clone()));
-        let best = Best { rank, solution, used_up, bound: None, notes: Vec::new(), learnt: Known::default() };
+        let worth = worth(problem, &solution);
+        let (notes, learnt) = (Vec::new(), Known::default());
+        let best = Best { worth, solution, bound: None, notes, learnt };
         State { problem, control, inner: Mutex::new(best) }
     }
 
@@ -157,43 +155,29 @@ impl<'a> State<'a> {
         self.best(|best| best.solution.clone())
     }
 
-    /// What would be the answer now.
-    pub(super) fn answer(&self) -> Solution {
-        self.best(|best| best.answer().0.clone())
-    }
-
     pub(super) fn cost(&self) -> i64 {
-        self.best(|best| best.rank.1)
+        self.best(|best| best.worth.2)
     }
 
     /// Takes a solution that is better than the incumbent and obeys every rule.
     pub(super) fn offer(&self, solution: Solution, stage: &'static str) {
-        let found = rank(self.problem, &solution);
-        let wanted = self.problem.uses_up(&solution);
-        let uses_up = |best: &Best| wanted && best.used_up.as_ref().is_none_or(|(known, _)| found < *known);
-        if self.best(|best| found >= best.rank && !uses_up(best)) || !self.problem.violations(&solution).is_empty() {
+        let found = worth(self.problem, &solution);
+        if self.best(|best| found >= best.worth) || !self.problem.violations(&solution).is_empty() {
             return;
         }
         let told = self.best(|best| {
-            let uses_up = uses_up(best);
-            if found >= best.rank && !uses_up {
+            if found >= best.worth {
                 return None;
             }
-            if best.bound.is_some_and(|bound| found.1 < bound) && found.0 == best.rank.0 {
+            if best.bound.is_some_and(|bound| found.2 < bound) && found.0 == best.worth.0 {
                 // One of the two is wrong: neither is believed.
                 best.notes.push(format!("a solution of stage {stage} below the bound was refused"));
                 return None;
             }
-            if uses_up {
-                best.used_up = Some((found.clone(), solution.clone()));
-            }
-            if found >= best.rank {
-                return None;
-            }
-            best.rank.clone_from(&found);
+            best.worth = found;
             best.solution = solution;
-            let whole = best.rank.0.iter().all(|units| *units == 0);
-            whole.then(|| Progress { stage, cost: dollars(best.rank.1), bound: best.bound.map(dollars) })
+            let whole = best.worth.0.iter().all(|units| *units == 0);
+            whole.then(|| Progress { stage, cost: dollars(best.worth.2), bound: best.bound.map(dollars) })
         });
         if let Some(progress) = told {
             self.control.report(&progress);
@@ -202,10 +186,7 @@ impl<'a> State<'a> {
 
     /// Takes a bound for the units that the incumbent places.
     pub(super) fn offer_bound(&self, bound: i64) {
-        self.best(|best| {
-            let bound = bound.min(best.rank.1);
-            best.bound = Some(best.bound.map_or(bound, |known| known.max(bound)));
-        });
+        self.best(|best| best.bound = best.bound.max(Some(bound.min(best.worth.2))));
     }
 
     pub(super) fn note(&self, text: String) {
@@ -215,23 +196,23 @@ impl<'a> State<'a> {
     /// The gap between the incumbent and the bound, as a share of the incumbent's cost.
     pub(super) fn gap(&self) -> f64 {
         self.best(|best| {
-            let cost = best.rank.1.max(1);
+            let cost = best.worth.2.max(1);
             (cost - best.bound.unwrap_or(0).min(cost)) as f64 / cost as f64
         })
     }
 
-    /// Whether the answer's gap is as small as asked for.
+    /// Whether the gap is as small as asked for.
     pub(super) fn done(&self, gap: f64) -> bool {
         self.best(|best| {
-            let (_, cost) = best.answer();
+            let cost = best.worth.2;
             best.bound.is_some_and(|bound| cost <= bound || (cost - bound) as f64 <= gap.max(1e-9) * cost as f64)
         })
     }
 
-    /// The answer, the bound and what there is to say.
+    /// The incumbent, its bound and what there is to say.
     pub(super) fn into_parts(self) -> (Solution, Option<i64>, Vec<String>) {
         let best = self.inner.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (best.answer().0.clone(), best.bound, best.notes)
+        (best.solution, best.bound, best.notes)
     }
 }
 
@@ -251,9 +232,11 @@ pub(super) fn prove(
     if first.unplaced.iter().zip(&hopeless).any(|(missing, hopeless)| missing > hopeless) {
         // Who must wait is settled first; the bound is for those who don't.
         let slice = Slice::of(control, 0.4);
+        let mut free = problem.clone();
+        free.rules.exhausted.clear();
         // Counted rounds must give the same answer always, so nothing is cut short then.
         let whole = UntilWhole { inner: &slice, heard: AtomicBool::new(false), waits: settings.iterations.is_none() };
-        let found = search(problem, &first, &known, None, settings, stages, &whole)?;
+        let found = search(&free, &first, &known, None, settings, stages, &whole)?;
         state.offer(found.solution(), "integer");
         known = found.learnt();
     }
@@ -263,6 +246,10 @@ pub(super) fn prove(
         shape.count -= missing;
     }
     let start = normalised(&placed, chosen.nodes.clone());
+    if placed.leaves_room(&start) {
+        // What is dearer than an incumbent that leaves room is not looked at: nothing is told of those that leave none.
+        placed.rules.exhausted.clear();
+    }
     let found = search(&placed, &start, &known, Some(settings.gap), settings, stages, control)?;
     state.best(|best| best.learnt = found.learnt());
     let (solution, bound, notes) = found.into_parts();
@@ -321,7 +308,7 @@ fn polish(state: &State, gap: f64, settings: &Settings, control: &dyn Control) {
         own.seed = own.seed.wrapping_add(1);
         let bound = state.best(|best| best.bound);
         let slice = Slice::of(control, 0.25);
-        state.offer(improve::improve(state.problem, state.answer(), bound, &own, &slice), "polish");
+        state.offer(improve::improve(state.problem, state.solution(), bound, &own, &slice), "polish");
     }
 }
 
@@ -530,7 +517,7 @@ impl End<'_, '_> {
         }
         let known = state.best(|best| best.bound);
         if cover::holds(problem) && !state.done(gap) {
-            state.offer(improve::improve(problem, state.answer(), known, settings, &short), "improve");
+            state.offer(improve::improve(problem, state.solution(), known, settings, &short), "improve");
         }
         stages.end("first dive");
         if state.done(gap) {
@@ -547,7 +534,7 @@ impl End<'_, '_> {
         if !state.done(gap) && !control.exhausted() {
             let bound = state.best(|best| best.bound);
             let own = Settings { gap, ..settings.clone() };
-            state.offer(improve::improve(problem, state.answer(), bound, &own, control), "improve");
+            state.offer(improve::improve(problem, state.solution(), bound, &own, control), "improve");
             stages.end("improve");
         }
         Ok(())

@@ -8,9 +8,8 @@ use rayon::prelude::*;
 use super::columns::master::dollars;
 use super::highs::HighsError;
 use super::incumbent::normalised;
-use super::packing::rank;
 use super::parts::{Part, independent};
-use super::pipeline::{Stages, State, prove};
+use super::pipeline::{Stages, State, prove, worth};
 use super::quiet::without_needless_wakers;
 use super::slice::{Beside, Slice};
 use super::{Control, Known, Method, Outcome, Progress, Settings, Status, complete, greedy};
@@ -119,13 +118,12 @@ fn begun(problem: &Problem, greedy: Solution, start: Option<&Solution>, control:
         // Worth only a little of the time: the greedy is there already.
         if whole { known } else { complete::complete(problem, &known, None, &Slice::of(control, 0.05)) }
     }));
-    // What leaves nothing of limits that is to be used comes before what is cheaper.
-    let worth = |solution: &Solution| {
-        let (unplaced, cost) = rank(problem, solution);
-        (unplaced, problem.leaves_room(solution), cost)
-    };
     match completed {
-        Ok(solution) if worth(&solution) < worth(&greedy) && problem.violations(&solution).is_empty() => solution,
+        Ok(solution)
+            if worth(problem, &solution) < worth(problem, &greedy) && problem.violations(&solution).is_empty() =>
+        {
+            solution
+        }
         _ => greedy,
     }
 }

@@ -12,7 +12,7 @@ use crate::problem::{
 };
 use crate::solver::Control;
 use crate::solver::incumbent::normalised;
-use crate::solver::packing::rank;
+use crate::solver::pipeline::worth;
 
 /// A control whose time has no end.
 pub struct Patient;
@@ -182,7 +182,7 @@ pub fn zones(count: u32) -> Problem {
     problem
 }
 
-/// The best solution there is: every multiset of valid patterns, units left out last.
+/// The best solution there is: every multiset of valid patterns; units are left out last, and limits used up before.
 pub fn optimum(problem: &Problem) -> Solution {
     let mut patterns = Vec::new();
     for bin in 0..problem.bins.len() {
@@ -214,7 +214,7 @@ fn descend(
     best: &mut Solution,
 ) {
     let solution = normalised(problem, taken.iter().map(|pattern| (pattern.clone(), 1)));
-    if rank(problem, &solution) < rank(problem, best) && problem.violations(&solution).is_empty() {
+    if worth(problem, &solution) < worth(problem, best) && problem.violations(&solution).is_empty() {
         *best = solution;
     }
     for index in start..patterns.len() {

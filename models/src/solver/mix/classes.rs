@@ -153,6 +153,7 @@ fn merge(whole: &Problem, members: &[Vec<usize>], merged: &[bool]) -> Problem {
         domain_exclusives: old.domain_exclusives.iter().filter(|rule| kept(rule.topology)).cloned().collect(),
         domain_togethers: old.domain_togethers.iter().filter(|rule| kept(rule.topology)).cloned().collect(),
         node_budgets: old.node_budgets.clone(),
+        exhausted: old.exhausted.clone(),
         ..Rules::default()
     };
     for cap in &mut rules.node_caps {

@@ -8,6 +8,7 @@ use crate::solver::blocks::Least;
 use crate::solver::columns::master::{Master, dollars};
 use crate::solver::fluid::dive::Worth;
 use crate::solver::model::{LinearModel, plain_name};
+use crate::solver::wish;
 
 /// `sum of worth(b) n(b) >= least`, in dollars an hour.
 pub(super) struct Cut {
@@ -190,6 +191,8 @@ impl<'a> Mixes<'a> {
             // A little less, for what HiGHS takes for whole.
             model.row(format!("block_{number}"), (dollars(least.cost) * (1.0 - 1e-7), f64::INFINITY), terms);
         }
+        let nodes: Vec<(usize, usize)> = self.bins.iter().copied().enumerate().collect();
+        wish::add(problem, &nodes, &mut model);
         if bound > 0.0 {
             let terms = model.columns.iter().enumerate().map(|(column, data)| (column, data.cost)).collect();
             model.row("bound".to_owned(), (bound, f64::INFINITY), terms);
@@ -220,7 +223,8 @@ impl<'a> Mixes<'a> {
         }
         for budget in &problem.rules.node_budgets {
             let take = |place: usize| budget.per_node.get(&self.bins[place]).copied().unwrap_or(0);
-            if take(one) > take(other) {
+            // Where limits are to be used, taking less is not better.
+            if take(one) > take(other) || (!problem.rules.exhausted.is_empty() && take(one) < take(other)) {
                 return false;
             }
             same &= take(one) == take(other);
@@ -230,9 +234,13 @@ impl<'a> Mixes<'a> {
 
     /// The columns of the program for a mix by bin of the problem; `None` where it has other nodes as well.
     pub fn values(&self, mix: &[u32]) -> Option<Vec<f64>> {
-        let nodes = self.nodes(mix);
+        let mut nodes = self.nodes(mix);
         let all: f64 = mix.iter().map(|&nodes| f64::from(nodes)).sum();
-        (nodes.iter().sum::<f64>() == all).then_some(nodes)
+        let some = nodes.iter().sum::<f64>() == all;
+        let bins = 0..self.master.problem.bins.len();
+        let opened: Vec<u64> = bins.map(|bin| mix.get(bin).map_or(0, |&nodes| nodes.into())).collect();
+        nodes.extend(wish::values(self.master.problem, &opened));
+        some.then_some(nodes)
     }
 
     /// A mix by bin of the problem as numbers by bin of the program.

@@ -14,7 +14,7 @@ use super::floor::{Floor, Node};
 use crate::problem::{Pattern, Problem, Solution, fits};
 use crate::solver::Control;
 use crate::solver::incumbent::normalised;
-use crate::solver::packing::{Index, Packing, Tally};
+use crate::solver::packing::{Index, Node as Held, Packing, Tally};
 
 /// The most pairs of a node and a shape that are worth the walk.
 const MOST: usize = 200_000;
@@ -55,14 +55,11 @@ pub(super) fn squeeze(
     nodes.iter().for_each(|node| packing.charge(node.bin as usize, 1));
     for node in nodes.iter_mut().filter(|node| fits(problem, node).is_err()) {
         packing.refund(node.bin as usize, 1);
-        let tuple = index.tuple_of[node.bin as usize];
-        let holds = |bin: &usize| {
-            let moved = Pattern { bin: *bin as u32, counts: node.counts.clone() };
-            index.tuple_of[*bin] == tuple && packing.openable(*bin) > 0 && fits(problem, &moved).is_ok()
-        };
-        let bin = index.by_price.iter().copied().find(holds)?;
-        packing.charge(bin, 1);
+        let bin = packing.cheapest(&Held::of(&index, node), i64::MAX)?;
         node.bin = bin as u32;
+        // Being moved breaks no rule, but an overloaded node may have broken one before.
+        fits(problem, node).ok()?;
+        packing.charge(bin, 1);
     }
     Some(normalised(problem, nodes.into_iter().map(|node| (node, 1))))
 }
