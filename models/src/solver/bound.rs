@@ -80,7 +80,8 @@ pub fn rounded(problem: &Problem, bound: f64) -> i64 {
     (whole + step - 1) / step * step
 }
 
-fn greatest_common_divisor(left: i64, right: i64) -> i64 {
+/// The greatest whole number that both are multiples of; of 0 and another one, that one.
+pub(super) fn greatest_common_divisor(left: i64, right: i64) -> i64 {
     if right == 0 { left } else { greatest_common_divisor(right, left % right) }
 }
 

@@ -3,6 +3,7 @@
 //! A node can't be bought any more if of one of its limits less is left than it takes of it: a binary chooses that limit,
 //! `taken(l) >= (limit(l) - take(l) + 1) z(l)`, `sum of z >= 1`. Whatever takes more of every limit can't be bought either.
 
+use super::bound::greatest_common_divisor;
 use super::model::LinearModel;
 use crate::problem::{Exhausted, NodeBudget, Problem};
 
@@ -20,7 +21,8 @@ fn choices(problem: &Problem) -> Vec<Vec<Choice<'_>>> {
             let limits = wish.limits.iter().map(|&limit| &problem.rules.node_budgets[limit]).zip(takes);
             let choices = limits.filter(|(_, take)| **take > 0).map(|(budget, take)| {
                 // Nodes take multiples of what all of their takes are multiples of.
-                let step = budget.per_node.values().copied().filter(|take| *take > 0).fold(0, greatest_divisor).max(1);
+                let step =
+                    budget.per_node.values().copied().filter(|take| *take > 0).fold(0, greatest_common_divisor).max(1);
                 let least = (budget.limit - take + 1).max(0);
                 Choice { budget, least: least.saturating_add(step - 1) / step * step }
             });
@@ -44,10 +46,6 @@ fn smallest(wish: &Exhausted) -> Vec<&Vec<i64>> {
         }
     }
     found
-}
-
-fn greatest_divisor(one: i64, other: i64) -> i64 {
-    if other == 0 { one } else { greatest_divisor(other, one % other) }
 }
 
 /// Adds the rows to a program; `nodes` are columns that count nodes, each with their bin. The binaries become the last
@@ -155,23 +153,22 @@ mod tests {
                 continue;
             }
             let cost = problem.cost(&best);
-            let settings = Settings { iterations: Some(40), threads: 1, ..Settings::default() };
+            // One of the dearest that use the limit up: what is dearer than the incumbent is not looked at.
+            let mut reversed = problem.clone();
+            let dearest = problem.bins.iter().map(|bin| bin.price).max().unwrap();
+            reversed.bins.iter_mut().for_each(|bin| bin.price = dearest + 1 - bin.price);
+            let start = Some(optimum(&reversed));
+            let settings = Settings { iterations: Some(40), threads: 1, start, ..Settings::default() };
             let outcome = solve(&problem, &settings, &Patient);
             assert!(problem.violations(&outcome.solution).is_empty(), "seed {seed}");
-            if outcome.solution.unplaced.iter().any(|units| *units > 0) {
-                continue;
-            }
+            assert!(outcome.solution.unplaced.iter().all(|units| *units == 0), "seed {seed}");
+            assert!(!problem.leaves_room(&outcome.solution), "seed {seed}");
             let (bound, found) = (outcome.lower_bound.unwrap_or(0), problem.cost(&outcome.solution));
-            if problem.leaves_room(&outcome.solution) {
-                // The greedy's answer leaves room: what does not may cost more.
-                assert!(bound <= plain, "seed {seed}: {bound} is above {plain}");
-                continue;
-            }
             wished += 1;
             dearer += usize::from(cost > plain);
             assert!(bound <= cost && cost <= found, "seed {seed}: {bound}, {cost}, {found}");
             proven += usize::from(bound == found);
         }
-        assert!(wished > 20 && dearer > 0 && proven * 2 > wished, "{wished} wished, {dearer} dearer, {proven} proven");
+        assert!(wished > 20 && dearer > 5 && proven * 2 > wished, "{wished} wished, {dearer} dearer, {proven} proven");
     }
 }
